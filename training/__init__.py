@@ -1,0 +1,1 @@
+"""Pictures in, one self-describing checkpoint out. Importing this package does not import torch."""

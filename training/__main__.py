@@ -1,0 +1,78 @@
+"""Command line: python -m training train --recipe NAME --data KIND --data-dir DIR --out runs/NAME"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from training import data, device, report
+from training.checkpoint import CheckpointError
+from training.data import DataError
+from training.loop import Result, TrainingError, train
+from training.recipes import RECIPES, named_recipe
+from training.resume import ResumeError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, train, print. Returns the exit status."""
+    options = _parser().parse_args(arguments)
+    console = Console()
+    try:
+        result = _train(options)
+    except (TrainingError, DataError, ResumeError, CheckpointError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nstopped. Finished epochs are safe in {options.out}: the same command with --resume goes on from them")
+        return 130
+    console.print(report.final_table(result.metadata))
+    console.print(f"checkpoint: {result.path}", soft_wrap=True)
+    return 0
+
+
+def _train(options: argparse.Namespace) -> Result:
+    recipe = named_recipe(options.recipe)
+    if options.epochs is not None:
+        recipe = recipe.with_epochs(options.epochs)
+    on = device.choose_device(options.device)
+    dataset = data.load(options.data, options.data_dir, size=options.size)
+    print(f"{dataset.name}: {len(dataset.train):,} training pictures, {len(dataset.test):,} test pictures, ", end="")
+    print(f"{len(dataset.classes)} classes; on {device.describe(on)}", flush=True)
+    return train(
+        recipe,
+        dataset,
+        options.out,
+        on=on,
+        seed=options.seed,
+        limit_train=options.limit_train,
+        go_on=options.resume,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train a classifier of small pictures.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("train", help="train a network by a named recipe")
+    command.add_argument("--recipe", default="alexnet-bn", metavar="NAME", help=f"one of: {', '.join(RECIPES)}")
+    command.add_argument("--data", required=True, choices=sorted(data.LOADERS), help="which pictures")
+    command.add_argument("--data-dir", type=Path, metavar="DIR", help="where they are, or are downloaded to")
+    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of this run, e.g. runs/first")
+    command.add_argument("--epochs", type=int, metavar="N", help="in all, shared among the recipe's stages")
+    command.add_argument("--limit-train", type=_positive, metavar="N", help="fit to N pictures only")
+    command.add_argument("--size", type=_positive, default=32, metavar="N", help="side of a picture (default 32)")
+    command.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cuda, mps or cpu")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of split, order, augmentation and weights")
+    command.add_argument("--resume", action="store_true", help="go on after the last finished epoch in --out")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The checkpoint: one safetensors file that describes itself; the contract between training and export.
+
+The header holds one key, `alexnet`, with everything as sorted JSON (several keys would be written in a random order),
+so equal content gives equal bytes. Nothing in it is pickled.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training import networks, tensorfile
+from training.classifier import Classifier
+from training.files import write_atomically
+
+FORMAT_VERSION = 1
+HEADER_KEY = "alexnet"
+
+
+class CheckpointError(Exception):
+    """The file is not a checkpoint that this version can use; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a checkpoint says of itself. Everything is plain JSON: numbers, strings, lists and objects of them."""
+
+    network: str
+    arguments: dict[str, Any]
+    classes: list[str]
+    size: int  # side of a picture in pixels
+    channels: int
+    mean: list[float]  # per channel, on the scale 0..1
+    std: list[float]
+    recipe: dict[str, Any]
+    seed: int
+    data: dict[str, Any]  # name and numbers of pictures: fit, validation, test
+    temperature: float = 1.0
+    accuracy: dict[str, float] = field(default_factory=dict)  # shares in 0..1: validation, test
+    history: list[dict[str, float]] = field(default_factory=list)  # one entry an epoch, as in metrics.jsonl
+    provenance: dict[str, Any] = field(default_factory=dict)  # device, versions, git commit
+    weights_sha256: str = ""  # set by `encode`
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Metadata and weights (a state dict of the bare network)."""
+
+    metadata: Metadata
+    weights: dict[str, Tensor]
+
+    def build_network(self) -> nn.Module:
+        """The network with these weights, in evaluation mode. Raises CheckpointError where they do not fit it."""
+        meta = self.metadata
+        try:
+            network = networks.build(
+                meta.network, classes=len(meta.classes), channels=meta.channels, size=meta.size, **meta.arguments
+            )
+            network.load_state_dict(self.weights)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"the weights do not fit network {meta.network!r}: {error}") from error
+        return network.eval()
+
+    def build_classifier(self) -> Classifier:
+        """The serving module: uint8 pictures to logits and probabilities."""
+        meta = self.metadata
+        return Classifier(self.build_network(), meta.mean, meta.std, meta.temperature).eval()
+
+
+def save(path: Path, metadata: Metadata, weights: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint atomically; the same metadata and weights give the same bytes."""
+    write_atomically(path, encode(metadata, weights))
+
+
+def encode(metadata: Metadata, weights: Mapping[str, Tensor]) -> bytes:
+    """The bytes of a checkpoint file."""
+    return tensorfile.encode(weights, HEADER_KEY, {**asdict(metadata), "weights_sha256": _weights_hash(weights)})
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and check a checkpoint. Raises CheckpointError for a damaged, foreign or newer file."""
+    try:
+        weights, description = tensorfile.decode(path.read_bytes(), HEADER_KEY)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except tensorfile.TensorFileError as error:
+        raise CheckpointError(f"{path} is not a checkpoint: {error}") from error
+    metadata = _metadata(path, description)
+    if _weights_hash(weights) != metadata.weights_sha256:
+        raise CheckpointError(f"{path} is damaged: the weights differ from the SHA-256 in its header")
+    return Checkpoint(metadata, weights)
+
+
+def _metadata(path: Path, description: dict[str, Any]) -> Metadata:
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint format {version}, this version reads format {FORMAT_VERSION}; "
+            "use the version of alexnet-service that wrote it, or a newer one"
+        )
+    names = {entry.name for entry in fields(Metadata)}
+    if wrong := sorted(set(description) ^ names):
+        raise CheckpointError(f"{path} is damaged: unknown or missing in its description: {', '.join(wrong)}")
+    return Metadata(**description)
+
+
+def _weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over name, type, shape and bytes of every tensor, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

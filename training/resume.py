@@ -1,0 +1,77 @@
+"""What a killed run needs to go on: weights, optimiser and history of the last finished epoch, in one file.
+
+Random numbers need no place in it: every epoch starts from a seed of its own (`loop.epoch_seed`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from training import tensorfile
+from training.files import write_atomically
+
+Epoch = dict[str, float]
+HEADER_KEY = "alexnet-run"
+
+
+class ResumeError(Exception):
+    """The resume state is missing, damaged or of another run; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class State:
+    """The tensors of a run and one history entry for every finished epoch."""
+
+    tensors: dict[str, Tensor]
+    history: list[Epoch]
+
+
+def state_path(run: Path) -> Path:
+    """Where a run keeps its state."""
+    return run / "resume" / "state.safetensors"
+
+
+def save(run: Path, network: nn.Module, optimizer: Optimizer, identity: dict[str, Any], history: list[Epoch]) -> None:
+    """Write the state of a finished epoch atomically. `identity` (plain JSON) is what a resumed run must share."""
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    for index, parameter in enumerate(_parameters(optimizer)):
+        for name, value in optimizer.state[parameter].items():
+            tensors[f"optimizer.{index}.{name}"] = value
+    description = {"identity": identity, "history": history}
+    write_atomically(state_path(run), tensorfile.encode(tensors, HEADER_KEY, description))
+
+
+def load(run: Path, identity: dict[str, Any]) -> State:
+    """Read the state of the run in `run`. Raises ResumeError where it is not the run described by `identity`."""
+    path = state_path(run)
+    if not path.exists():
+        raise ResumeError(f"there is nothing to resume in {run}: no epoch was finished; start without --resume")
+    try:
+        tensors, saved = tensorfile.decode(path.read_bytes(), HEADER_KEY)
+    except tensorfile.TensorFileError as error:
+        raise ResumeError(f"{path} cannot be resumed from: {error}; start again with another --out") from error
+    before = saved["identity"]
+    if changed := sorted(key for key in identity | before if identity.get(key) != before.get(key)):
+        raise ResumeError(f"{path} belongs to a run with other settings: {', '.join(changed)}; give the same ones")
+    return State(tensors, saved["history"])
+
+
+def restore(state: State, network: nn.Module, optimizer: Optimizer) -> None:
+    """Put weights and optimiser back as they were."""
+    prefix = "network."
+    network.load_state_dict({n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)})
+    parameters = _parameters(optimizer)
+    for key, tensor in state.tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            parameter = parameters[int(index)]
+            # Laid out like the parameter (channels_last, say), so that the optimiser stays fast.
+            optimizer.state[parameter][name] = torch.empty_like(parameter).copy_(tensor)
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
