@@ -21,6 +21,7 @@ from training.augment import Draws, augment, draw
 from training.checkpoint import Metadata
 from training.classifier import Preprocess
 from training.data import Dataset, Split, channel_statistics, hold_out, limit
+from training.files import write_atomically
 from training.recipes import Recipe, Stage, learning_rate_factor
 
 EVALUATION_BATCH = 500
@@ -274,5 +275,5 @@ def _finish(run: Path, test: Split, history: list[resume.Epoch], on: torch.devic
         metadata = replace(metadata, history=history, accuracy=metadata.accuracy | {"test": share})
         checkpoint.save(path, metadata, best.weights)
     report.write_metrics(run / "metrics.jsonl", history)
-    report.draw_curves(run / "curves.png", history)
+    write_atomically(run / "curves.png", report.curves(history))
     return Result(path, checkpoint.load(path).metadata)

@@ -60,8 +60,8 @@ def write_metrics(path: Path, history: Sequence[Epoch]) -> None:
     write_atomically(path, "".join(lines).encode())
 
 
-def draw_curves(path: Path, history: Sequence[Epoch]) -> None:
-    """Draw loss and accuracy over the epochs as a PNG picture."""
+def curves(history: Sequence[Epoch]) -> bytes:
+    """Loss and accuracy over the epochs as a PNG picture."""
     figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     loss, share = figure.subplots(1, 2)
@@ -79,4 +79,4 @@ def draw_curves(path: Path, history: Sequence[Epoch]) -> None:
         axes.legend(frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
-    write_atomically(path, picture.getvalue())
+    return picture.getvalue()

@@ -1,0 +1,1 @@
+"""A checkpoint in, one verified bundle out. Importing this package does not import torch."""

@@ -1,0 +1,69 @@
+"""The model card in Markdown, written from a checkpoint's own figures."""
+
+from training.checkpoint import Metadata
+from training.report import best_epoch, training_seconds
+
+
+def model_card(name: str, metadata: Metadata) -> str:
+    """What the model is, how it was made, on what, for how long, and what it scored."""
+    data, recipe = metadata.data, metadata.recipe
+    best = best_epoch(metadata.history)
+    minutes = training_seconds(metadata) / 60
+    colours = "RGB" if metadata.channels == 3 else "grey"
+    stages = "; ".join(
+        f"{stage['epochs']} epochs, batches of {stage['batch_size']}, learning rate {stage['learning_rate']}"
+        for stage in recipe["stages"]
+    )
+    lines = [
+        f"# {name}",
+        "",
+        f"An image classifier: network `{metadata.network}`, {metadata.size}x{metadata.size} {colours} pictures, "
+        f"{len(metadata.classes)} classes: {_shortened(metadata.classes)}.",
+        "",
+        "## Accuracy",
+        "",
+        "| pictures | number | accuracy |",
+        "|---|---|---|",
+        f"| test, read once after the last epoch | {data['test']:,} | **{metadata.accuracy['test']:.2%}** |",
+        f"| validation, which chose the epoch | {data['validation']:,} | {metadata.accuracy['validation']:.2%} |",
+        f"| training, augmented, while learning | {data['fit']:,} | {best['train_accuracy']:.2%} |",
+        "",
+        "## How it was made",
+        "",
+        f"- Data: `{data['name']}`, {data['fit'] + data['validation']:,} training pictures: {data['fit']:,} to fit and "
+        f"{data['validation']:,} held out to choose the epoch; normalised with mean {metadata.mean} and "
+        f"standard deviation {metadata.std}.",
+        f"- Recipe: SGD with Nesterov momentum {recipe['momentum']}, {recipe['schedule']} schedule, weight decay "
+        f"{recipe['weight_decay']}, label smoothing {recipe['label_smoothing']}; {stages}.",
+        f"- Augmentation: {_augmentation(recipe)}.",
+        f"- {len(metadata.history)} epochs in {minutes:.0f} minutes on {metadata.provenance['device']}; the weights are "
+        f"those of epoch {best['epoch']:.0f}. Seed {metadata.seed}.",
+        f"- Code: commit {metadata.provenance['commit'] or 'unknown'}; "
+        + ", ".join(f"{library} {version}" for library, version in metadata.provenance["versions"].items())
+        + ".",
+        "",
+        "![Loss and accuracy by epoch](curves.png)",
+        "",
+        "## Limits",
+        "",
+        f"It knows these {len(metadata.classes)} classes and no others: every picture gets one of them. A picture is "
+        f"scaled to {metadata.size}x{metadata.size} pixels, so the object should fill most of it.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _augmentation(recipe: dict[str, object]) -> str:
+    parts = []
+    if recipe["flip"]:
+        parts.append("horizontal flip")
+    if recipe["crop_padding"]:
+        parts.append(f"shift by up to {recipe['crop_padding']} pixels with reflected borders")
+    if recipe["cutout"]:
+        parts.append(f"cutout of {recipe['cutout']}x{recipe['cutout']} pixels")
+    return ", ".join(parts) or "none"
+
+
+def _shortened(classes: list[str], most: int = 20) -> str:
+    more = f" and {len(classes) - most} more" if len(classes) > most else ""
+    return ", ".join(classes[:most]) + more
