@@ -1,6 +1,5 @@
 """From a checkpoint's serving module to the bytes of an ONNX file."""
 
-import io
 import json
 from collections.abc import Sequence
 
@@ -36,13 +35,11 @@ def to_onnx(classifier: Classifier, *, size: int, channels: int, classes: Sequen
         verbose=False,
     )
     assert program is not None
-    buffer = io.BytesIO()
-    program.save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
+    model: onnx.ModelProto = program.model_proto
     _strip(model)
     onnx.helper.set_model_props(model, {"classes": json.dumps(list(classes))})
     _check(model, size, channels, len(classes))
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -76,8 +76,8 @@ class ParityReport:
 
     def table(self) -> Table:
         """The report for people."""
-        table = Table(title=f"Parity of PyTorch and ONNX Runtime on {self.pictures}", title_justify="left")
-        for heading in ("batch", "max |logit difference|", "limit", "other answers", "near ties (swapped)", ""):
+        table = Table(title=f"Logits of PyTorch and ONNX Runtime on {self.pictures}", title_justify="left")
+        for heading in ("batch", "max difference", "limit", "other answers", "near ties (swapped)", ""):
             table.add_column(heading, justify="right")
         for batch in self.batches:
             table.add_row(

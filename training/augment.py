@@ -42,7 +42,7 @@ def draw(count: int, size: int, recipe: Recipe, generator: torch.Generator) -> D
 def augment(images: Tensor, draws: Draws, cutout: int, fill: Tensor) -> Tensor:
     """Mirror, shift (the border reflected) and blank a square of side `cutout` in uint8 images [N, H, W, C].
 
-    `fill` is the uint8 colour [C] of the blanked square. A square at the border is cut off there (DeVries & Taylor 2017).
+    `fill` is the uint8 colour [C] of the blanked square. A square is cut off at the border (DeVries & Taylor 2017).
     """
     count, height, width, _ = images.shape
     row, column = _axis(height, images), _axis(width, images)

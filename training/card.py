@@ -36,8 +36,8 @@ def model_card(name: str, metadata: Metadata) -> str:
         f"- Recipe: SGD with Nesterov momentum {recipe['momentum']}, {recipe['schedule']} schedule, weight decay "
         f"{recipe['weight_decay']}, label smoothing {recipe['label_smoothing']}; {stages}.",
         f"- Augmentation: {_augmentation(recipe)}.",
-        f"- {len(metadata.history)} epochs in {minutes:.0f} minutes on {metadata.provenance['device']}; the weights are "
-        f"those of epoch {best['epoch']:.0f}. Seed {metadata.seed}.",
+        f"- {len(metadata.history)} epochs in {minutes:.0f} minutes on {metadata.provenance['device']}; the weights "
+        f"are those of epoch {best['epoch']:.0f}. Seed {metadata.seed}.",
         f"- Code: commit {metadata.provenance['commit'] or 'unknown'}; "
         + ", ".join(f"{library} {version}" for library, version in metadata.provenance["versions"].items())
         + ".",

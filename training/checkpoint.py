@@ -85,27 +85,34 @@ def encode(metadata: Metadata, weights: Mapping[str, Tensor]) -> bytes:
 def load(path: Path) -> Checkpoint:
     """Read and check a checkpoint. Raises CheckpointError for a damaged, foreign or newer file."""
     try:
-        weights, description = tensorfile.decode(path.read_bytes(), HEADER_KEY)
+        content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    return decode(content, str(path))
+
+
+def decode(content: bytes, source: str) -> Checkpoint:
+    """The checkpoint in `content`; `source` names it in errors. Raises CheckpointError."""
+    try:
+        weights, description = tensorfile.decode(content, HEADER_KEY)
     except tensorfile.TensorFileError as error:
-        raise CheckpointError(f"{path} is not a checkpoint: {error}") from error
-    metadata = _metadata(path, description)
+        raise CheckpointError(f"{source} is not a checkpoint: {error}") from error
+    metadata = _metadata(source, description)
     if _weights_hash(weights) != metadata.weights_sha256:
-        raise CheckpointError(f"{path} is damaged: the weights differ from the SHA-256 in its header")
+        raise CheckpointError(f"{source} is damaged: the weights differ from the SHA-256 in its header")
     return Checkpoint(metadata, weights)
 
 
-def _metadata(path: Path, description: dict[str, Any]) -> Metadata:
+def _metadata(source: str, description: dict[str, Any]) -> Metadata:
     version = description.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has checkpoint format {version}, this version reads format {FORMAT_VERSION}; "
+            f"{source} has checkpoint format {version}, this version reads format {FORMAT_VERSION}; "
             "use the version of alexnet-service that wrote it, or a newer one"
         )
     names = {entry.name for entry in fields(Metadata)}
     if wrong := sorted(set(description) ^ names):
-        raise CheckpointError(f"{path} is damaged: unknown or missing in its description: {', '.join(wrong)}")
+        raise CheckpointError(f"{source} is damaged: unknown or missing in its description: {', '.join(wrong)}")
     return Metadata(**description)
 
 
@@ -115,5 +122,5 @@ def _weights_hash(weights: Mapping[str, Tensor]) -> str:
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

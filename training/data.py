@@ -61,13 +61,13 @@ class Dataset:
         return int(self.train.images.shape[3])
 
 
-def load(kind: str, directory: Path | None, *, size: int = 32, seed: int = 0) -> Dataset:
+def load(kind: str, directory: Path | None, *, size: int = 32) -> Dataset:
     """Load data set `kind` with pictures of `size` x `size`. Raises DataError where it cannot be used."""
     if kind not in LOADERS:
         raise DataError(f"unknown data set {kind!r}; there are: {', '.join(LOADERS)}")
     if directory is None and kind != "synthetic":
         raise DataError(f"--data {kind} needs --data-dir DIR")
-    return LOADERS[kind](directory or Path(), size, seed)
+    return LOADERS[kind](directory or Path(), size)
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -110,7 +110,7 @@ def limit(split: Split, count: int | None, seed: int) -> Split:
     return split.take(chosen.sort().values)
 
 
-def _cifar10(directory: Path, size: int, seed: int) -> Dataset:
+def _cifar10(directory: Path, size: int) -> Dataset:
     from torchvision.datasets import CIFAR10
 
     try:
@@ -124,7 +124,7 @@ def _cifar10(directory: Path, size: int, seed: int) -> Dataset:
     return Dataset("cifar10", tuple(parts[0].classes), *splits)
 
 
-def _fashion_mnist(directory: Path, size: int, seed: int) -> Dataset:
+def _fashion_mnist(directory: Path, size: int) -> Dataset:
     from torchvision.datasets import FashionMNIST
 
     try:
@@ -145,7 +145,7 @@ def _resized(images: Pixels, labels: list[int] | Tensor, size: int) -> Split:
     return Split(torch.from_numpy(images), torch.as_tensor(labels, dtype=torch.int64))
 
 
-def _folder(directory: Path, size: int, seed: int) -> Dataset:
+def _folder(directory: Path, size: int) -> Dataset:
     train_dir, test_dir = directory / "train", directory / "test"
     for part in (train_dir, test_dir):
         if not part.is_dir():
@@ -183,11 +183,11 @@ def _read_picture(path: Path, size: int) -> Pixels:
         raise DataError(f"{path} is not a readable picture ({error}); remove or replace it") from error
 
 
-def _synthetic(directory: Path, size: int, seed: int) -> Dataset:
+def _synthetic(_: Path, size: int) -> Dataset:
     """Rows and columns of five widths under noise: needs no file, and a small network learns it in an epoch."""
     widths = (2, 3, 4, 6, 8)
     classes = tuple(f"{direction}-{width}px" for direction in ("columns", "rows") for width in widths)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     return Dataset("synthetic", classes, *(_stripes(count, size, widths, generator) for count in (2000, 500)))
 
 
@@ -203,7 +203,7 @@ def _stripes(count: int, size: int, widths: tuple[int, ...], generator: torch.Ge
     return Split((128 + stripes * colour + noise).clamp(0, 255).to(torch.uint8), labels)
 
 
-LOADERS: dict[str, Callable[[Path, int, int], Dataset]] = {
+LOADERS: dict[str, Callable[[Path, int], Dataset]] = {
     "cifar10": _cifar10,
     "fashion-mnist": _fashion_mnist,
     "folder": _folder,

@@ -30,7 +30,7 @@ def build(name: str, *, classes: int, channels: int = 3, size: int = 32, **argum
 
 
 def alexnet_bn(*, classes: int, channels: int, size: int, dropout: float = 0.0) -> nn.Sequential:
-    """S4: five convolutions and three linear layers, batch norm before every ReLU; 2,091,274 parameters for CIFAR-10."""
+    """S4: five convolutions, three linear layers, batch norm before every ReLU; 2,091,274 parameters for CIFAR-10."""
     features = nn.Sequential(
         *_convolution(channels, 96, kernel=3, padding=1),
         nn.MaxPool2d(2, stride=2),
@@ -94,7 +94,9 @@ def _flat_features(features: nn.Sequential, size: int) -> int:
             side = output_size(side, layer.kernel_size[0], layer.stride[0], int(layer.padding[0]))
             channels = layer.out_channels
         elif isinstance(layer, nn.MaxPool2d):
-            side = output_size(side, int(layer.kernel_size), int(layer.stride))
+            assert isinstance(layer.kernel_size, int)
+            assert isinstance(layer.stride, int)
+            side = output_size(side, layer.kernel_size, layer.stride)
         if side < 1:
             raise ValueError(f"pictures of {size}x{size} are too small for this network: a layer would have no output")
     return channels * side * side

@@ -5,7 +5,7 @@ A recipe is checked when it is made, before any work, and travels whole inside t
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args, Literal
+from typing import Any, Literal, get_args
 
 Schedule = Literal["constant", "one-cycle"]
 

@@ -1,4 +1,4 @@
-"""A safetensors file whose header carries one JSON description under one key. No pickle, equal content gives equal bytes."""
+"""A safetensors file with one JSON description in its header. No pickle; equal content gives equal bytes."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ class TensorFileError(Exception):
 def encode(tensors: Mapping[str, Tensor], key: str, description: Mapping[str, Any]) -> bytes:
     """The bytes of a file; several header keys would be written in a random order, so `key` holds everything."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(plain, {key: json.dumps(description, sort_keys=True, allow_nan=False)})
+    return bytes(safetensors.torch.save(plain, {key: json.dumps(description, sort_keys=True, allow_nan=False)}))
 
 
 def decode(content: bytes, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,0 +1,170 @@
+"""Engines: what turns a batch of pictures into logits and probabilities, and the choice among them.
+
+The order is ONNX Runtime on CUDA, PyTorch on CUDA, ONNX Runtime on the CPU, PyTorch on the CPU. An engine counts only
+if it really loaded on its device and reproduces the bundle's self-check.
+"""
+
+import ctypes
+import io
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from export.bundle import MODEL, SELFCHECK, WEIGHTS, Bundle
+from service.settings import ENGINES
+from training.pixels import Pixels
+
+if TYPE_CHECKING:
+    from training.classifier import Classifier
+
+# fp32 without TF32 stays within 1e-4 on the CPU; CUDA's convolutions sum in other orders and get ten times that.
+SELFCHECK_LIMIT = 1e-3
+
+CUDA_OPTIONS = {
+    # EXHAUSTIVE, the default, tunes again for every new batch size: seconds, in the middle of a request.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # TF32, on by default, was seen to move logits by up to 0.3; answers must not depend on the engine.
+    "use_tf32": "0",
+    # Grow by what is needed; the default doubles and takes memory that other processes may need.
+    "arena_extend_strategy": "kSameAsRequested",
+}
+
+logger = logging.getLogger("alexnet")
+
+
+class EngineError(Exception):
+    """An engine cannot run here; the message says why."""
+
+
+class Outputs(NamedTuple):
+    """float32 logits [N, K] and probabilities [N, K]."""
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Runs the bundle's network on one device."""
+
+    name: str
+    device: str
+
+    def run(self, images: Pixels) -> Outputs:
+        """Classify uint8 images [N, H, W, C]."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that serves, and why each one before it in the order was passed over."""
+
+    engine: Engine
+    passed_over: Mapping[str, str]
+
+
+class OnnxEngine:
+    """ONNX Runtime with the CUDA or the CPU provider."""
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        self.name = f"onnx-{device}"
+        self.device = device
+        provider: Any = "CPUExecutionProvider"
+        if device == "cuda":
+            _require_cuda_driver()
+            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+                raise EngineError("this build of ONNX Runtime has no CUDA provider; install onnxruntime-gpu")
+            onnxruntime.preload_dlls()
+            provider = ("CUDAExecutionProvider", CUDA_OPTIONS)
+        self._session = onnxruntime.InferenceSession(bundle.load(MODEL), providers=[provider])
+        # A provider whose libraries are missing is only a warning to ONNX Runtime, which then runs on the CPU.
+        active = self._session.get_providers()[0]
+        if not active.lower().startswith(device):
+            raise EngineError(
+                f"ONNX Runtime fell back to {active}; its CUDA libraries are missing or do not fit the driver: "
+                "pip install 'alexnet-service[cuda]'"
+            )
+
+    def run(self, images: Pixels) -> Outputs:
+        """Classify uint8 images [N, H, W, C]."""
+        return Outputs(*self._session.run(["logits", "probabilities"], {"images": images}))
+
+
+class TorchEngine:
+    """PyTorch on CUDA or the CPU, from the bundle's checkpoint."""
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        self.name = f"torch-{device}"
+        self.device = device
+        if device == "cuda":
+            _require_cuda_driver()
+        if find_spec("torch") is None:
+            raise EngineError("PyTorch is not installed: pip install 'alexnet-service[torch]'")
+        import torch
+
+        from training import checkpoint
+
+        if device == "cuda" and not torch.cuda.is_available():
+            raise EngineError("PyTorch finds no usable CUDA device")
+        self._torch = torch
+        source = checkpoint.decode(bundle.load(WEIGHTS), WEIGHTS)
+        self._classifier: Classifier = source.build_classifier().to(device)
+
+    def run(self, images: Pixels) -> Outputs:
+        """Classify uint8 images [N, H, W, C]."""
+        with self._torch.inference_mode():
+            logits, probabilities = self._classifier(self._torch.from_numpy(images).to(self.device))
+            return Outputs(logits.cpu().numpy(), probabilities.cpu().numpy())
+
+
+def load(name: str, bundle: Bundle) -> Engine:
+    """Load one engine and check it on the bundle's self-check. Raises EngineError."""
+    kind, device = name.split("-")
+    try:
+        engine: Engine = OnnxEngine(bundle, device) if kind == "onnx" else TorchEngine(bundle, device)
+        self_check(engine, bundle)
+    except EngineError:
+        raise
+    except Exception as error:  # CUDA and ONNX Runtime raise types of their own, none of them documented
+        raise EngineError(f"{type(error).__name__}: {error}") from error
+    return engine
+
+
+def choose(wanted: str, bundle: Bundle, loader: Callable[[str, Bundle], Engine] = load) -> Choice:
+    """The first engine that runs, or, where `wanted` is not "auto", that one. Raises EngineError saying why not."""
+    passed_over: dict[str, str] = {}
+    for name in ENGINES if wanted == "auto" else (wanted,):
+        try:
+            engine = loader(name, bundle)
+        except EngineError as error:
+            passed_over[name] = str(error)
+            logger.info("engine %s is passed over: %s", name, error)
+            continue
+        logger.info("engine %s serves %s:%s", name, bundle.name, bundle.version)
+        return Choice(engine, passed_over)
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over.items())
+    raise EngineError(f"no engine can run ({reasons})" if wanted == "auto" else f"engine {reasons}")
+
+
+def self_check(engine: Engine, bundle: Bundle) -> None:
+    """Let the engine reproduce the outputs stored in the bundle. Raises EngineError where it does not."""
+    with np.load(io.BytesIO(bundle.load(SELFCHECK)), allow_pickle=False) as stored:
+        images, expected = stored["images"], stored["logits"]
+    difference = float(np.abs(engine.run(images).logits - expected).max())
+    if not difference <= SELFCHECK_LIMIT:
+        raise EngineError(
+            f"its logits differ by {difference:.1e} from the bundle's self-check (limit {SELFCHECK_LIMIT:.0e})"
+        )
+
+
+def _require_cuda_driver() -> None:
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(library)
+    except OSError as error:
+        raise EngineError(f"there is no NVIDIA driver here ({library} is not found)") from error

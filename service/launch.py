@@ -1,0 +1,69 @@
+"""From a bundle to a running server, a Bento or an image: each stores the bundle first and names its exact tag."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from bentoml.exceptions import BentoMLException
+
+from export import bundle, store
+from service.model import VARIABLE
+
+BENTOML = (sys.executable, "-m", "bentoml")
+
+
+class LaunchError(Exception):
+    """The server, Bento or image cannot be made; the message says why."""
+
+
+def stored(model: str) -> str:
+    """The tag of `model`: a bundle's directory, which is verified and stored, or a tag that is in the store."""
+    if Path(model).is_dir():
+        return store.put(bundle.read(Path(model)))
+    try:
+        store.get(model)
+    except BentoMLException as error:
+        raise LaunchError(f"{model} is neither a bundle's directory nor a model in the BentoML store") from error
+    return model
+
+
+def serve(model: str, port: int) -> None:
+    """Become `bentoml serve` of `model` on `port`; returns never."""
+    tag = stored(model)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))  # noqa: S104 - the address that BentoML takes
+        except OSError as error:
+            raise LaunchError(
+                f"port {port} cannot be used ({error.strerror}); choose another, e.g. PORT=3001"
+            ) from error
+    print(f"serving {tag} on http://localhost:{port}", flush=True)
+    command = [*BENTOML, "serve", "service.service:AlexNetService", "--port", str(port)]
+    os.execve(command[0], command, _environment(tag))
+
+
+def build_bento(model: str) -> str:
+    """Build a Bento with `model` inside and return its tag."""
+    built = subprocess.run(
+        [*BENTOML, "build", "--output", "tag"], env=_environment(stored(model)), stdout=subprocess.PIPE, text=True
+    )
+    if built.returncode:
+        raise LaunchError("bentoml build failed; its message is above")
+    return built.stdout.strip().rpartition("__tag__:")[2]
+
+
+def build_image(model: str, backend: str) -> str:
+    """Build a Bento and a container image of it; returns the image's name."""
+    bento = build_bento(model)
+    command = [*BENTOML, "containerize", bento, "--backend", backend, "--image-tag", bento]
+    if subprocess.run(command, env=_environment(None)).returncode:
+        raise LaunchError(f"bentoml containerize failed with {backend}; its message is above")
+    return bento
+
+
+def _environment(tag: str | None) -> dict[str, str]:
+    chosen = {VARIABLE: tag} if tag else {}
+    return {**os.environ, "BENTOML_DO_NOT_TRACK": "True", **chosen}

@@ -1,0 +1,54 @@
+"""The BentoML service: resolve the model, load an engine, hand requests to the routes."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import bentoml
+from bentoml.exceptions import BentoMLException
+from bentoml.models import BentoModel
+
+from export import bundle
+from service import engines, routes, settings
+from service.model import resolve_tag
+
+# BentoML configures the root logger at WARNING; which engine serves should be seen.
+logging.getLogger("alexnet").setLevel(logging.INFO)
+
+try:
+    SETTINGS = settings.from_environment(os.environ)
+except settings.SettingsError as error:
+    raise BentoMLException(str(error)) from None  # BentoML prints this as one line
+TAG = resolve_tag(SETTINGS.model)
+
+app = routes.build_app()
+
+
+@bentoml.asgi_app(routes.hidden(app), path="/")
+@bentoml.service(name="alexnet", workers=1)
+class AlexNetService:
+    """Classifies pictures with the model of one bundle."""
+
+    # An exact tag, never `latest`: what BentoML packs is what is served.
+    model = BentoModel(TAG)
+
+    @bentoml.on_deployment
+    @staticmethod
+    def refuse_early() -> None:
+        """Check in the parent process, before any worker: BentoML restarts a worker that fails without end."""
+        try:
+            bundle.read(Path(bentoml.models.get(TAG).path))
+        except bundle.BundleError as error:
+            raise BentoMLException(str(error)) from None
+        if SETTINGS.engine != "auto":
+            # In a process of its own, because a CUDA context would stay in the parent for good.
+            check = subprocess.run([sys.executable, "-m", "service", "check"], capture_output=True, text=True)
+            if check.returncode:
+                raise BentoMLException(check.stderr.strip().removeprefix("error: "))
+
+    def __init__(self) -> None:
+        served = bundle.read(Path(self.model.path))
+        choice = engines.choose(SETTINGS.engine, served)
+        app.state.serving = routes.Serving(served, choice, SETTINGS)

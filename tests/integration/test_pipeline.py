@@ -1,0 +1,44 @@
+"""The whole line in one process: train, checkpoint, export through the gate, bundle, engine, answer."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.bundle import WEIGHTS, Bundle
+from service import engines
+from service.classify import Upload, classify
+from training import data
+from training.loop import Result
+
+
+def as_png(pixels: np.ndarray) -> bytes:  # type: ignore[type-arg]
+    """The picture as a PNG file, which loses nothing."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["onnx-cpu", "torch-cpu"])
+def test_pictures_sent_as_files_are_classified_as_well_as_the_run_measured(
+    name: str, tiny_run: Result, tiny_bundle: Bundle
+) -> None:
+    test = data.load("synthetic", None).test
+    uploads = [Upload(f"{number}.png", as_png(picture)) for number, picture in enumerate(test.images.numpy())]
+    engine = engines.load(name, tiny_bundle)
+    predictions = classify(uploads, engine, tiny_bundle, top_k=1, max_pixels=1024)
+    assert [prediction["filename"] for prediction in predictions] == [upload.filename for upload in uploads]
+    right = np.mean([prediction["class_id"] for prediction in predictions] == test.labels.numpy())
+    assert right == pytest.approx(tiny_run.metadata.accuracy["test"], abs=1 / len(test))
+
+
+def test_the_bundles_weights_are_the_runs_checkpoint(tiny_run: Result, tiny_bundle: Bundle) -> None:
+    assert tiny_bundle.load(WEIGHTS) == tiny_run.path.read_bytes()
+
+
+def test_the_gate_on_the_runs_own_graph_passed_at_every_batch_size(tiny_bundle: Bundle) -> None:
+    parity = tiny_bundle.document["parity"]
+    assert [batch["batch_size"] for batch in parity["batches"]] == [1, 2, 17, 128]
+    assert all(batch["max_logit_difference"] <= parity["logit_limit"] for batch in parity["batches"])
+    assert all(batch["pictures"] >= 256 for batch in parity["batches"])

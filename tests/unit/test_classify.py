@@ -1,0 +1,138 @@
+"""Every picture gets its own answer, in its own place, whatever its neighbours are."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.classify import MAX_BATCH, Upload, classify
+from service.engines import Outputs
+from tests.unit.fakes import BUNDLE, CLASSES, ChannelEngine, owner, png
+from training.pixels import Pixels
+
+
+class FixedEngine(ChannelEngine):
+    """Gives every picture the same probabilities."""
+
+    def __init__(self, *probabilities: float) -> None:
+        super().__init__()
+        self._row: NDArray[np.float32] = np.array(probabilities, dtype=np.float32)
+
+    def run(self, images: Pixels) -> Outputs:
+        """Classify uint8 images [N, H, W, C]."""
+        rows = np.tile(self._row, (len(images), 1))
+        return Outputs(rows, rows)
+
+
+def answers(contents: list[bytes], engine: ChannelEngine | None = None, top_k: int = 3) -> list[Any]:
+    uploads = [Upload(str(number), content) for number, content in enumerate(contents)]
+    return classify(uploads, engine or ChannelEngine(), BUNDLE, top_k=top_k, max_pixels=1000)
+
+
+def test_a_prediction_names_the_file_the_best_class_and_the_next_ones() -> None:
+    assert answers([png(64, 128, 32)], top_k=2) == [
+        {
+            "filename": "0",
+            "label": "green",
+            "class_id": 1,
+            "probability": 0.5,
+            "top": [
+                {"label": "green", "class_id": 1, "probability": 0.5},
+                {"label": "red", "class_id": 0, "probability": 0.25},
+            ],
+        }
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_picture_of_a_random_mixture_gets_its_own_answer(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    reds = [int(red) for red in generator.integers(0, 256, size=generator.integers(1, 3 * MAX_BATCH))]
+    bad = set(generator.choice(len(reds), size=len(reds) // 3, replace=False).tolist())
+    contents = [b"not a picture" if place in bad else png(red) for place, red in enumerate(reds)]
+
+    found = answers(contents)
+
+    assert [entry["filename"] for entry in found] == [str(place) for place in range(len(reds))]
+    assert {place for place, entry in enumerate(found) if "error" in entry} == bad
+    expected = {place: red for place, red in enumerate(reds) if place not in bad}
+    assert {place: owner(entry) for place, entry in enumerate(found) if "error" not in entry} == expected
+
+
+def test_a_bad_picture_has_an_error_and_nothing_else() -> None:
+    bad = answers([png(1), b"", png(2)])[1]
+    assert bad == {"filename": "1", "error": "the file is empty"}
+
+
+def test_bad_pictures_never_reach_the_engine() -> None:
+    engine = ChannelEngine()
+    answers([b"", png(1), b"text", png(2)], engine)
+    assert engine.batches == [2]
+
+
+def test_the_engine_is_left_alone_when_no_picture_is_good() -> None:
+    engine = ChannelEngine()
+    assert [entry["error"] for entry in answers([b"", b""], engine)] == ["the file is empty"] * 2
+    assert engine.batches == []
+
+
+@pytest.mark.parametrize(
+    ("count", "batches"),
+    [
+        (1, [1]),
+        (MAX_BATCH, [MAX_BATCH]),
+        (MAX_BATCH + 1, [MAX_BATCH, 1]),
+        (3 * MAX_BATCH - 1, [MAX_BATCH, MAX_BATCH, MAX_BATCH - 1]),
+    ],
+)
+def test_many_pictures_are_split_into_batches_and_joined_in_order(count: int, batches: list[int]) -> None:
+    engine = ChannelEngine()
+    found = answers([png(red) for red in range(count)], engine)
+    assert engine.batches == batches
+    assert [owner(entry) for entry in found] == list(range(count))
+
+
+def test_an_answer_does_not_depend_on_what_else_is_in_the_request() -> None:
+    contents = [png(red, 255 - red, 7) for red in range(0, 256, 51)]
+    together = [{**entry, "filename": "0"} for entry in answers(contents)]
+    assert together == [answers([content])[0] for content in contents]
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3])
+def test_top_holds_as_many_classes_as_asked_for_best_first(top_k: int) -> None:
+    (entry,) = answers([png(0)], FixedEngine(0.125, 0.625, 0.25), top_k)
+    assert [best["label"] for best in entry["top"]] == ["green", "blue", "red"][:top_k]
+    assert [best["probability"] for best in entry["top"]] == [0.625, 0.25, 0.125][:top_k]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels"),
+    [
+        ((0.25, 0.25, 0.25), ["red", "green", "blue"]),
+        ((0.25, 0.375, 0.375), ["green", "blue", "red"]),
+        ((0.375, 0.25, 0.375), ["red", "blue", "green"]),
+    ],
+)
+def test_equal_probabilities_keep_the_order_of_the_classes(probabilities: tuple[float, ...], labels: list[str]) -> None:
+    (entry,) = answers([png(0)], FixedEngine(*probabilities))
+    assert [best["label"] for best in entry["top"]] == labels
+
+
+def test_class_ids_are_places_in_the_list_of_classes() -> None:
+    (entry,) = answers([png(1, 2, 3)])
+    assert all(CLASSES[best["class_id"]] == best["label"] for best in entry["top"])
+
+
+def test_the_best_class_is_repeated_as_the_first_of_top() -> None:
+    (entry,) = answers([png(1, 2, 3)])
+    assert {key: entry[key] for key in ("label", "class_id", "probability")} == entry["top"][0]
+
+
+def test_probabilities_are_rounded_to_six_digits() -> None:
+    (entry,) = answers([png(0)], FixedEngine(1 / 3, 0, 0), 1)
+    assert entry["probability"] == 0.333333
+
+
+def test_no_upload_gives_no_answer() -> None:
+    assert answers([]) == []

@@ -1,0 +1,241 @@
+"""Engines: the choice among them, the self-check each must pass, and what the real ones compute."""
+
+import ctypes
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from export.bundle import SELFCHECK, Bundle
+from export.parity import seeded_noise
+from service import engines
+from service.engines import EngineError, OnnxEngine, Outputs, TorchEngine, choose, self_check
+from service.settings import ENGINES
+from tests.unit.fakes import BUNDLE
+from training.pixels import Pixels
+
+GPU = pytest.param("cuda", marks=pytest.mark.gpu)
+
+
+@dataclass
+class FakeEngine:
+    """The logit of a picture is its first pixel plus `error`: exact in float32."""
+
+    name: str
+    error: float = 0.0
+    device: str = "fake"
+
+    def run(self, images: Pixels) -> Outputs:
+        """Classify uint8 images [N, H, W, C]."""
+        logits = images[:, 0, 0, :1].astype(np.float32) + np.float32(self.error)
+        return Outputs(logits, logits)
+
+
+def loader(reasons: Mapping[str, str]) -> Callable[[str, Bundle], FakeEngine]:
+    """Loads every engine but those that have a reason not to run."""
+
+    def load(name: str, _: Bundle) -> FakeEngine:
+        if name in reasons:
+            raise EngineError(reasons[name])
+        return FakeEngine(name)
+
+    return load
+
+
+@dataclass
+class SelfChecked:
+    """A bundle of whose files only the self-check is there: four pictures whose logits are their first pixels."""
+
+    name: str = "fake"
+    version: str = "0123456789ab"
+    images: Pixels = field(default_factory=lambda: np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1))
+
+    def load(self, name: str) -> bytes:
+        """The content of the self-check."""
+        assert name == SELFCHECK
+        buffer = io.BytesIO()
+        np.savez(buffer, images=self.images, logits=self.images[:, 0, 0, :1].astype(np.float32))
+        return buffer.getvalue()
+
+
+SELF_CHECKED: Any = SelfChecked()
+
+
+@pytest.mark.parametrize("first", range(4))
+def test_the_first_engine_that_runs_is_chosen_and_those_before_it_have_reasons(first: int) -> None:
+    reasons = {name: f"no {name} here" for name in ENGINES[:first]}
+    choice = choose("auto", BUNDLE, loader(reasons))
+    assert choice.engine.name == ENGINES[first]
+    assert dict(choice.passed_over) == reasons
+
+
+def test_onnx_runtime_comes_before_pytorch_and_cuda_before_the_cpu() -> None:
+    assert ENGINES == ("onnx-cuda", "torch-cuda", "onnx-cpu", "torch-cpu")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_forced_engine_is_taken_and_no_other_is_tried(name: str) -> None:
+    choice = choose(name, BUNDLE, loader({other: "must not be asked" for other in ENGINES if other != name}))
+    assert choice.engine.name == name
+    assert not choice.passed_over
+
+
+def test_a_forced_engine_that_cannot_run_is_not_replaced() -> None:
+    with pytest.raises(EngineError, match=r"^engine onnx-cuda: no driver$"):
+        choose("onnx-cuda", BUNDLE, loader({"onnx-cuda": "no driver"}))
+
+
+def test_where_no_engine_can_run_every_reason_is_given() -> None:
+    with pytest.raises(EngineError) as refusal:
+        choose("auto", BUNDLE, loader({name: f"no {name} here" for name in ENGINES}))
+    assert str(refusal.value) == (
+        "no engine can run (onnx-cuda: no onnx-cuda here; torch-cuda: no torch-cuda here; "
+        "onnx-cpu: no onnx-cpu here; torch-cpu: no torch-cpu here)"
+    )
+
+
+@pytest.mark.parametrize("error", [0.0, 0.0009, -0.0009])
+def test_the_self_check_allows_a_small_difference(error: float) -> None:
+    self_check(FakeEngine("fake", error), SELF_CHECKED)
+
+
+@pytest.mark.parametrize("error", [0.002, -0.002, float("nan"), float("inf")])
+def test_the_self_check_refuses_other_logits(error: float) -> None:
+    with pytest.raises(EngineError, match=r"^its logits differ by .* from the bundle's self-check \(limit 1e-03\)$"):
+        self_check(FakeEngine("fake", error), SELF_CHECKED)
+
+
+@pytest.fixture
+def fake_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime gives wrong logits and PyTorch on CUDA fails; only PyTorch on the CPU is right."""
+
+    def torch_engine(_: Bundle, device: str) -> FakeEngine:
+        if device == "cuda":
+            raise RuntimeError("CUDA error: device-side assert")
+        return FakeEngine("torch-cpu")
+
+    monkeypatch.setattr(engines, "OnnxEngine", lambda _, device: FakeEngine(f"onnx-{device}", error=1.0))
+    monkeypatch.setattr(engines, "TorchEngine", torch_engine)
+
+
+@pytest.mark.usefixtures("fake_engines")
+def test_engines_that_fail_or_miss_the_self_check_are_passed_over() -> None:
+    choice = choose("auto", SELF_CHECKED)
+    assert choice.engine.name == "torch-cpu"
+    assert list(choice.passed_over) == ["onnx-cuda", "torch-cuda", "onnx-cpu"]
+    assert "logits differ by 1.0e+00" in choice.passed_over["onnx-cpu"]
+    assert choice.passed_over["torch-cuda"] == "RuntimeError: CUDA error: device-side assert"
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_real_engine_loads_and_reproduces_the_self_check(tiny_bundle: Bundle, kind: str, device: str) -> None:
+    engine = engines.load(f"{kind}-{device}", tiny_bundle)
+    assert (engine.name, engine.device) == (f"{kind}-{device}", device)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("torch-cpu", 1e-4),
+        pytest.param("onnx-cuda", 1e-3, marks=pytest.mark.gpu),
+        pytest.param("torch-cuda", 1e-3, marks=pytest.mark.gpu),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_engines_agree(tiny_bundle: Bundle, name: str, limit: float, count: int) -> None:
+    pictures = seeded_noise(count, tiny_bundle.size, tiny_bundle.channels, seed=count)
+    expected, found = (engines.load(each, tiny_bundle).run(pictures) for each in ("onnx-cpu", name))
+    np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=limit)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize("engine", [OnnxEngine, TorchEngine])
+def test_outputs_are_float32_and_probabilities_sum_to_one(tiny_bundle: Bundle, engine: Any) -> None:
+    pictures = seeded_noise(3, tiny_bundle.size, tiny_bundle.channels)
+    outputs: Outputs = engine(tiny_bundle, "cpu").run(pictures)
+    assert {array.dtype for array in outputs} == {np.dtype(np.float32)}
+    assert {array.shape for array in outputs} == {(3, len(tiny_bundle.classes))}
+    np.testing.assert_allclose(outputs.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+class FakeSession:
+    """An ONNX Runtime session that keeps what it was given and runs on `active`."""
+
+    active = "CUDAExecutionProvider"
+    providers: Any = None
+
+    def __init__(self, _: bytes, providers: list[Any]) -> None:
+        type(self).providers = providers
+
+    def get_providers(self) -> list[str]:
+        """The providers that are really active, as ONNX Runtime tells them after the fact."""
+        return [self.active, "CPUExecutionProvider"]
+
+
+@pytest.fixture
+def cuda_session(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
+    """A machine with a driver and a CUDA build of ONNX Runtime, where a session is a fake."""
+    session = type("Session", (FakeSession,), {})
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: None)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    return session
+
+
+def test_cuda_is_asked_for_without_tf32_and_without_tuning_in_a_request(
+    tiny_bundle: Bundle, cuda_session: type[FakeSession]
+) -> None:
+    assert OnnxEngine(tiny_bundle, "cuda").name == "onnx-cuda"
+    ((name, options),) = cuda_session.providers
+    assert name == "CUDAExecutionProvider"
+    assert (options["cudnn_conv_algo_search"], options["use_tf32"]) == ("HEURISTIC", "0")
+
+
+def test_a_session_that_fell_back_to_the_cpu_is_refused(tiny_bundle: Bundle, cuda_session: type[FakeSession]) -> None:
+    cuda_session.active = "CPUExecutionProvider"
+    with pytest.raises(EngineError, match="fell back to CPUExecutionProvider"):
+        OnnxEngine(tiny_bundle, "cuda")
+
+
+@pytest.mark.usefixtures("cuda_session")
+def test_a_build_without_cuda_is_refused(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(EngineError, match="install onnxruntime-gpu"):
+        OnnxEngine(tiny_bundle, "cuda")
+
+
+@pytest.mark.parametrize("engine", [OnnxEngine, TorchEngine])
+@pytest.mark.parametrize(("platform", "library"), [("linux", "libcuda.so.1"), ("win32", "nvcuda.dll")])
+def test_without_a_driver_cuda_is_refused(
+    monkeypatch: pytest.MonkeyPatch, engine: Any, platform: str, library: str
+) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    monkeypatch.setattr("sys.platform", platform)
+    with pytest.raises(EngineError) as refusal:
+        engine(BUNDLE, "cuda")
+    assert str(refusal.value) == f"there is no NVIDIA driver here ({library} is not found)"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_without_pytorch_its_engine_is_refused(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: None)
+    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    with pytest.raises(EngineError, match=r"^PyTorch is not installed: pip install 'alexnet-service\[torch\]'$"):
+        TorchEngine(BUNDLE, device)
+
+
+def test_pytorch_without_a_usable_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EngineError, match="no usable CUDA device"):
+        TorchEngine(BUNDLE, "cuda")

@@ -1,0 +1,167 @@
+"""From a bundle to the command that serves it or packs it."""
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import pytest
+
+from export import store
+from export.bundle import Bundle, BundleError
+from service import launch
+from service.__main__ import main
+from service.launch import LaunchError
+
+BENTOML = [sys.executable, "-m", "bentoml"]
+
+
+class Replaced(BaseException):
+    """This process would now be another program."""
+
+    def __init__(self, path: str, command: list[str], environment: dict[str, str]) -> None:
+        super().__init__(path)
+        self.path, self.command, self.environment = path, command, environment
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """os.execve raises what it was given."""
+
+    def execve(path: str, command: list[str], environment: dict[str, str]) -> None:
+        raise Replaced(path, command, environment)
+
+    monkeypatch.setattr("os.execve", execve)
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - the address that BentoML takes
+        yield listener.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def tag_of(bundle: Bundle) -> str:
+    return f"alexnet:{bundle.version}"
+
+
+def test_a_directory_is_stored_under_the_hash_of_its_bundle(tiny_bundle: Bundle) -> None:
+    assert launch.stored(str(tiny_bundle.directory)) == tag_of(tiny_bundle)
+    assert store.get(tag_of(tiny_bundle)).sha256 == tiny_bundle.sha256
+
+
+def test_storing_a_directory_twice_gives_the_same_one_model(tiny_bundle: Bundle) -> None:
+    assert launch.stored(str(tiny_bundle.directory)) == launch.stored(str(tiny_bundle.directory))
+    assert [str(model.tag) for model in bentoml.models.list("alexnet")].count(tag_of(tiny_bundle)) == 1
+
+
+def test_a_tag_of_the_store_is_taken_as_it_is(tiny_bundle: Bundle) -> None:
+    assert launch.stored(store.put(tiny_bundle)) == tag_of(tiny_bundle)
+
+
+@pytest.mark.parametrize("model", ["nonsense", "alexnet:cccccccccccc", "models/none", "a b:c", "::", "ALEXNET", ""])
+def test_what_is_neither_directory_nor_tag_is_refused(model: str) -> None:
+    with pytest.raises(LaunchError) as refusal:
+        launch.stored(model)
+    assert str(refusal.value) == f"{model} is neither a bundle's directory nor a model in the BentoML store"
+
+
+def test_a_directory_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"is not a bundle: bundle\.json cannot be read"):
+        launch.stored(str(tmp_path))
+
+
+def test_a_damaged_bundle_is_refused_and_not_stored(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    damaged = shutil.copytree(tiny_bundle.directory, tmp_path / "damaged")
+    (damaged / "curves.png").write_bytes(b"other")
+    before = bentoml.models.list("alexnet")
+    with pytest.raises(BundleError, match=r"curves\.png differs"):
+        launch.stored(str(damaged))
+    assert bentoml.models.list("alexnet") == before
+
+
+def test_serving_becomes_bentoml_with_the_exact_tag(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ALEXNET_MODEL", "alexnet:another")
+    monkeypatch.setenv("ALEXNET_ENGINE", "onnx-cpu")
+    port = free_port()
+    with pytest.raises(Replaced) as replaced:
+        launch.serve(str(tiny_bundle.directory), port)
+
+    assert replaced.value.path == sys.executable
+    assert replaced.value.command == [*BENTOML, "serve", "service.service:AlexNetService", "--port", str(port)]
+    environment = replaced.value.environment
+    assert environment["ALEXNET_MODEL"] == tag_of(tiny_bundle)
+    assert environment["ALEXNET_ENGINE"] == "onnx-cpu"
+    assert environment["BENTOML_DO_NOT_TRACK"] == "True"
+    assert capsys.readouterr().out == f"serving {tag_of(tiny_bundle)} on http://localhost:{port}\n"
+
+
+def test_a_port_in_use_is_refused_with_the_variable_that_changes_it(tiny_bundle: Bundle, busy_port: int) -> None:
+    with pytest.raises(
+        LaunchError, match=rf"^port {busy_port} cannot be used \(.+\); choose another, e\.g\. PORT=3001"
+    ):
+        launch.serve(str(tiny_bundle.directory), busy_port)
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "99999999999"])
+def test_a_number_that_is_no_port_is_refused_in_one_line(
+    tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str], port: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        sys.exit(main(["serve", "--model", str(tiny_bundle.directory), "--port", port]))
+    assert exit_.value.code in (1, 2)
+    assert port in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_refusal_is_one_line_and_status_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--model", "nonsense"]) == 1
+    assert capsys.readouterr().err == (
+        "error: nonsense is neither a bundle's directory nor a model in the BentoML store\n"
+    )
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str | None]]:
+    """The commands that were run, each with its ALEXNET_MODEL; none is really run, and `build` gives a tag."""
+    commands: list[tuple[list[str], str | None]] = []
+
+    def run(command: list[str], *, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append((command, env.get("ALEXNET_MODEL")))
+        return subprocess.CompletedProcess(command, 0, stdout="__tag__:alexnet:packed\n")
+
+    monkeypatch.delenv("ALEXNET_MODEL", raising=False)
+    monkeypatch.setattr("subprocess.run", run)
+    return commands
+
+
+def test_a_bento_is_built_with_the_exact_tag(tiny_bundle: Bundle, commands: list[tuple[list[str], str | None]]) -> None:
+    assert launch.build_bento(str(tiny_bundle.directory)) == "alexnet:packed"
+    assert [model for _, model in commands] == [tag_of(tiny_bundle)]
+    assert commands[0][0][:4] == [*BENTOML, "build"]
+
+
+def test_an_image_is_made_of_the_bento_that_was_built(
+    tiny_bundle: Bundle, commands: list[tuple[list[str], str | None]]
+) -> None:
+    assert launch.build_image(str(tiny_bundle.directory), "podman") == "alexnet:packed"
+    containerize = commands[1][0]
+    assert containerize[:5] == [*BENTOML, "containerize", "alexnet:packed"]
+    assert containerize[containerize.index("--backend") + 1] == "podman"
+
+
+def test_a_failed_build_is_refused(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 1, stdout="")
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: failed)
+    with pytest.raises(LaunchError, match="bentoml build failed"):
+        launch.build_bento(str(tiny_bundle.directory))

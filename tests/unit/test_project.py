@@ -1,0 +1,76 @@
+"""What several files say of the project agrees, and the packages depend on each other in one direction."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MAY_IMPORT = {
+    "training": {"training"},
+    "export": {"export", "training"},
+    "service": {"service", "export", "training"},
+}
+
+
+def imported_packages(path: Path) -> set[str]:
+    """Top-level names that a module imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_point_only_against_the_flow_of_data(package: str) -> None:
+    for path in (ROOT / package).glob("*.py"):
+        assert imported_packages(path) & set(MAY_IMPORT) <= MAY_IMPORT[package], path.name
+
+
+@pytest.mark.parametrize("module", ["service.engines", "service.routes", "service.launch", "export.bundle"])
+def test_the_service_does_not_import_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_bento_installs_what_the_service_needs() -> None:
+    bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
+    extras = PROJECT["optional-dependencies"]
+    torch = [requirement for requirement in extras["torch"] if re.match(r"torch\b", requirement)]
+    assert bento["python"]["packages"] == PROJECT["dependencies"] + extras["cuda"] + torch
+
+
+def test_onnx_runtime_is_never_installed_twice() -> None:
+    """The two builds share one package folder: of their markers exactly one holds on any platform."""
+    from packaging.requirements import Requirement
+
+    requirements = [Requirement(text) for text in PROJECT["dependencies"] if text.startswith("onnxruntime")]
+    for system, machine in [("linux", "x86_64"), ("win32", "AMD64"), ("darwin", "arm64"), ("linux", "aarch64")]:
+        environment = {"sys_platform": system, "platform_machine": machine}
+        chosen = [r.name for r in requirements if r.marker and r.marker.evaluate(environment)]
+        expected = "onnxruntime-gpu" if machine in {"x86_64", "AMD64"} else "onnxruntime"
+        assert chosen == [expected]
+
+
+def test_ci_pins_every_requirement() -> None:
+    pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    asked = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
+    names = {re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower() for requirement in asked}
+    assert names - {"alexnet-service"} <= pinned
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no git checkout")
+def test_no_committed_file_is_larger_than_10_megabytes() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    assert not [path for path in files if path.is_file() and path.stat().st_size > 10 << 20]
