@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("--model", default=SHIPPED, metavar="DIR|TAG", help=f"bundle or stored tag (default {SHIPPED})")
     serve = commands.add_parser("serve", parents=[model], help="verify and store a bundle, then serve it")
-    serve.add_argument("--port", type=int, default=3000, metavar="N", help="default 3000")
+    serve.add_argument("--port", type=_port, default=3000, metavar="N", help="default 3000")
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check", help="which engine would serve ALEXNET_MODEL here, and why not another")
     check.set_defaults(run=_check)
@@ -62,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument("--backend", default="docker", help="docker (default), podman or buildah")
     image.set_defaults(run=_image)
     return parser
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 65535, not {value}")
+    return value
 
 
 if __name__ == "__main__":

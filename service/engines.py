@@ -87,7 +87,7 @@ class OnnxEngine:
         if not active.lower().startswith(device):
             raise EngineError(
                 f"ONNX Runtime fell back to {active}; its CUDA libraries are missing or do not fit the driver: "
-                "pip install 'alexnet-service[cuda]'"
+                "install the extra 'cuda' (make serve does where it finds a driver)"
             )
 
     def run(self, images: Pixels) -> Outputs:
@@ -104,7 +104,7 @@ class TorchEngine:
         if device == "cuda":
             _require_cuda_driver()
         if find_spec("torch") is None:
-            raise EngineError("PyTorch is not installed: pip install 'alexnet-service[torch]'")
+            raise EngineError("PyTorch is not installed; install the extra 'torch' (make setup)")
         import torch
 
         from training import checkpoint

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bentoml
 from bentoml.exceptions import BentoMLException
 
 from export import bundle, store
@@ -19,14 +20,14 @@ class LaunchError(Exception):
 
 
 def stored(model: str) -> str:
-    """The tag of `model`: a bundle's directory, which is verified and stored, or a tag that is in the store."""
+    """The exact tag of `model`: a bundle's directory, which is verified and stored, or a tag that is in the store."""
     if Path(model).is_dir():
         return store.put(bundle.read(Path(model)))
     try:
         store.get(model)
-    except BentoMLException as error:
+        return str(bentoml.models.get(model).tag)
+    except (BentoMLException, ValueError) as error:  # ValueError where the tag is malformed
         raise LaunchError(f"{model} is neither a bundle's directory nor a model in the BentoML store") from error
-    return model
 
 
 def serve(model: str, port: int) -> None:

@@ -24,7 +24,7 @@ def resolve_tag(wanted: str | None) -> str:
     asked = pinned or wanted or f"{NAME}:latest"
     try:
         tag = str(bentoml.models.get(asked).tag)
-    except BentoMLException:
+    except (BentoMLException, ValueError):  # ValueError where the tag is malformed
         raise BentoMLException(
             f"there is no model {asked} in the BentoML store: run `make serve`, which stores the shipped one, or "
             "`make export` for one of your own"

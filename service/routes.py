@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -28,6 +29,8 @@ DEFAULT_TOP_K = 3
 CURL_DEFAULT = "application/x-www-form-urlencoded"
 RAW_TYPES = frozenset({"", "application/octet-stream", CURL_DEFAULT})
 
+CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; HTTP has none
+
 logger = logging.getLogger("alexnet")
 
 
@@ -42,7 +45,7 @@ class Serving:
 
 def build_app() -> Starlette:
     """The application; `app.state.serving` must be set before the first request."""
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/classify", post_classify, methods=["POST"]),
             Route("/model", get_model, methods=["GET"]),
@@ -50,6 +53,8 @@ def build_app() -> Starlette:
         middleware=[Middleware(LastResort)],
         exception_handlers={Problem: on_problem, HTTPException: on_http_exception},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def post_classify(request: Request) -> Response:
@@ -94,7 +99,7 @@ def _limit_body(request: Request, limit: int) -> Receive:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the request is larger than {limit:,} bytes; send fewer or smaller files"
     )
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
+    if announced.isascii() and announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
         raise too_large
     received = 0
 
@@ -122,6 +127,7 @@ async def _uploads(request: Request, max_pictures: int) -> list[Upload]:
 
 
 async def _multipart_uploads(request: Request, max_pictures: int) -> list[Upload]:
+    await _refuse_cut_form(request)
     async with request.form(max_files=max_pictures, max_fields=max_pictures) as form:
         for name, part in form.multi_items():
             if name != PART:
@@ -134,6 +140,13 @@ async def _multipart_uploads(request: Request, max_pictures: int) -> list[Upload
         if not parts:
             raise Problem(HTTPStatus.BAD_REQUEST, f"the form has no part '{PART}'; with curl: -F {PART}=@cat.jpg")
         return [Upload(part.filename or None, await part.read()) for part in parts]
+
+
+async def _refuse_cut_form(request: Request) -> None:
+    """Without this a form that lost its end would lose its last picture in silence."""
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
+    if b"--" + boundary + b"--" not in await request.body():
+        raise Problem(HTTPStatus.BAD_REQUEST, "the form is cut short: its closing boundary is missing; send all of it")
 
 
 class LastResort:
@@ -154,7 +167,9 @@ class LastResort:
         try:
             await self._app(scope, receive, watch)
         except ClientDisconnect:
-            return
+            # Nobody reads it, but BentoML waits at shutdown for every request that was never answered.
+            if not begun:
+                await Response(status_code=CLIENT_CLOSED_REQUEST)(scope, receive, send)
         except Exception:
             logger.exception("%s %s failed", scope.get("method"), scope.get("path"))
             if not begun:

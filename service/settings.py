@@ -9,6 +9,7 @@ from dataclasses import dataclass
 ENGINES = ("onnx-cuda", "torch-cuda", "onnx-cpu", "torch-cpu")
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
+PILLOW_MEGAPIXELS = 89  # from here on Pillow itself warns of decompression bombs
 
 
 class SettingsError(ValueError):
@@ -43,7 +44,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         engine=_choice(environment, "ALEXNET_ENGINE", Settings.engine, ("auto", *ENGINES)),
         max_body_mib=_number(environment, "ALEXNET_MAX_BODY_MIB", Settings.max_body_mib, 1024),
         max_pictures=_number(environment, "ALEXNET_MAX_PICTURES", Settings.max_pictures, 10_000),
-        max_megapixels=_number(environment, "ALEXNET_MAX_MEGAPIXELS", Settings.max_megapixels, 1000),
+        max_megapixels=_number(environment, "ALEXNET_MAX_MEGAPIXELS", Settings.max_megapixels, PILLOW_MEGAPIXELS),
     )
 
 
@@ -56,6 +57,6 @@ def _choice(environment: Mapping[str, str], name: str, default: str, choices: tu
 
 def _number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:
     text = environment.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= most):
         raise SettingsError(f"{name}={text!r} is not a whole number from 1 to {most}")
     return int(text)

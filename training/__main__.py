@@ -11,7 +11,7 @@ from training.checkpoint import CheckpointError
 from training.data import DataError
 from training.loop import Result, TrainingError, train
 from training.recipes import RECIPES, named_recipe
-from training.resume import ResumeError
+from training.resume import ResumeError, state_path
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nstopped. Finished epochs are safe in {options.out}: the same command with --resume goes on from them")
+        if state_path(options.out).exists():
+            print(f"\nstopped. Finished epochs are safe in {options.out}: the same command with --resume goes on")
+        else:
+            print("\nstopped before the first epoch was finished: nothing was saved")
         return 130
     console.print(report.final_table(result.metadata))
     console.print(f"checkpoint: {result.path}", soft_wrap=True)
@@ -62,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--limit-train", type=_positive, metavar="N", help="fit to N pictures only")
     command.add_argument("--size", type=_positive, default=32, metavar="N", help="side of a picture (default 32)")
     command.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cuda, mps or cpu")
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of split, order, augmentation and weights")
+    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of split, order, augmentation and weights")
     command.add_argument("--resume", action="store_true", help="go on after the last finished epoch in --out")
     return parser
 
@@ -71,6 +74,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 1 << 31:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {(1 << 31) - 1}, not {value}")
     return value
 
 

@@ -96,7 +96,7 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
         if len(members) < 2:
             raise DataError(f"class number {label} has a single training picture: it needs two, one to validate on")
         members = members[torch.randperm(len(members), generator=generator)]
-        count = max(1, round(len(members) * share))
+        count = min(max(1, round(len(members) * share)), len(members) - 1)
         held.append(members[:count])
         fit.append(members[count:])
     return split.take(torch.cat(fit).sort().values), split.take(torch.cat(held).sort().values)
@@ -150,13 +150,18 @@ def _folder(directory: Path, size: int) -> Dataset:
     for part in (train_dir, test_dir):
         if not part.is_dir():
             raise DataError(f"{part} is missing: --data folder needs {directory}/train/CLASS/* and test/CLASS/*")
-    classes = tuple(sorted(entry.name for entry in train_dir.iterdir() if entry.is_dir()))
+    classes = _class_folders(train_dir)
     if len(classes) < 2:
         raise DataError(f"{train_dir} has {len(classes)} class folder(s); a classifier needs two or more")
-    if unknown := {entry.name for entry in test_dir.iterdir() if entry.is_dir()} - set(classes):
+    if unknown := set(_class_folders(test_dir)) - set(classes):
         raise DataError(f"{test_dir} has classes that {train_dir} lacks: {', '.join(sorted(unknown))}")
     name = directory.resolve().name
     return Dataset(name, classes, _read_tree(train_dir, classes, size), _read_tree(test_dir, classes, size))
+
+
+def _class_folders(directory: Path) -> tuple[str, ...]:
+    """Names of the folders in a directory, sorted; hidden ones belong to some tool."""
+    return tuple(sorted(e.name for e in directory.iterdir() if e.is_dir() and not e.name.startswith(".")))
 
 
 def _read_tree(root: Path, classes: tuple[str, ...], size: int) -> Split:

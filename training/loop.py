@@ -6,7 +6,6 @@ a seed of its own, so a resumed run draws what an uninterrupted one would have d
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from training.checkpoint import Metadata
 from training.classifier import Preprocess
 from training.data import Dataset, Split, channel_statistics, hold_out, limit
 from training.files import write_atomically
-from training.recipes import Recipe, Stage, learning_rate_factor
+from training.recipes import Recipe, learning_rate_factor
 
 EVALUATION_BATCH = 500
 STEPS_BETWEEN_READINGS = 20  # reading the loss waits for the device, so it is read seldom
@@ -34,8 +33,10 @@ class TrainingError(Exception):
 
 @dataclass(frozen=True)
 class Trainee:
-    """A network with what turns pictures into its input and gradients into steps."""
+    """A network in training: what it is trained by, what feeds it and what moves its weights."""
 
+    recipe: Recipe
+    seed: int
     network: nn.Module
     preprocess: Preprocess
     optimizer: torch.optim.SGD
@@ -69,20 +70,23 @@ def train(
         raise TrainingError(f"{run} holds a run already: go on with --resume, or choose another --out")
     fit, held = hold_out(dataset.train, recipe.validation_share, seed)
     fit = limit(fit, limit_train, seed)
+    _refuse_misfit(recipe, dataset, fit)
     metadata = _describe(recipe, dataset, fit, held, seed, on)
-    trainee = _trainee(recipe, metadata, seed, on)
+    trainee = _trainee(recipe, metadata, on)
     identity = _identity(metadata)
     history: list[resume.Epoch] = []
     if go_on:
         state = resume.load(run, identity)
         resume.restore(state, trainee.network, trainee.optimizer)
         history = state.history
+        if not (run / "checkpoint.safetensors").exists():
+            raise TrainingError(f"{run} has lost its checkpoint.safetensors: start again with another --out")
 
+    run.mkdir(parents=True, exist_ok=True)
     fit, held = fit.to(on), held.to(on)
-    images = len(fit) * recipe.epochs
-    with tqdm(total=images, initial=len(fit) * len(history), **report.bar_style()) as bar:
-        for epoch, (stage, start) in list(enumerate(_plan(recipe)))[len(history) :]:
-            history.append(_epoch(trainee, recipe, stage, start, fit, held, epoch, seed, bar))
+    with tqdm(total=len(fit) * recipe.epochs, initial=len(fit) * len(history), **report.bar_style()) as bar:
+        while len(history) < recipe.epochs:
+            history.append(_epoch(trainee, len(history), fit, held, bar))
             bar.write(report.epoch_line(history[-1], recipe.epochs))
             if report.best_epoch(history) is history[-1]:
                 _save_best(run, metadata, trainee.network, history)
@@ -107,11 +111,11 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return seed * 1_000_003 + epoch
 
 
-def _plan(recipe: Recipe) -> Iterator[tuple[Stage, int]]:
-    """For every epoch its stage and its number inside that stage."""
-    for stage in recipe.stages:
-        for start in range(stage.epochs):
-            yield stage, start
+def _refuse_misfit(recipe: Recipe, dataset: Dataset, fit: Split) -> None:
+    if len(fit) < 2:
+        raise TrainingError("batch norm needs at least 2 pictures to fit; there is one")
+    if recipe.crop_padding >= dataset.size:
+        raise TrainingError(f"crop_padding {recipe.crop_padding} must be less than the pictures' side, {dataset.size}")
 
 
 def _describe(recipe: Recipe, dataset: Dataset, fit: Split, held: Split, seed: int, on: torch.device) -> Metadata:
@@ -142,8 +146,8 @@ def _identity(metadata: Metadata) -> dict[str, Any]:
     return {name: getattr(metadata, name) for name in shared}
 
 
-def _trainee(recipe: Recipe, metadata: Metadata, seed: int, on: torch.device) -> Trainee:
-    torch.manual_seed(seed)
+def _trainee(recipe: Recipe, metadata: Metadata, on: torch.device) -> Trainee:
+    torch.manual_seed(metadata.seed)
     network = networks.build(
         recipe.network,
         classes=len(metadata.classes),
@@ -159,42 +163,36 @@ def _trainee(recipe: Recipe, metadata: Metadata, seed: int, on: torch.device) ->
     groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     nesterov = recipe.momentum > 0
     optimizer = torch.optim.SGD(groups, lr=recipe.stages[0].learning_rate, momentum=recipe.momentum, nesterov=nesterov)
-    return Trainee(network, Preprocess(metadata.mean, metadata.std).to(on), optimizer, on)
+    preprocess = Preprocess(metadata.mean, metadata.std).to(on)
+    return Trainee(recipe, metadata.seed, network, preprocess, optimizer, on)
 
 
-def _epoch(
-    trainee: Trainee,
-    recipe: Recipe,
-    stage: Stage,
-    start: int,
-    fit: Split,
-    held: Split,
-    epoch: int,
-    seed: int,
-    bar: "tqdm[Any]",
-) -> resume.Epoch:
+def _epoch(trainee: Trainee, epoch: int, fit: Split, held: Split, bar: "tqdm[Any]") -> resume.Epoch:
     """One pass over the pictures to fit, and the measure of it on the pictures held out."""
     began = time.perf_counter()
-    torch.manual_seed(epoch_seed(seed, epoch))
-    generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
-    order = torch.randperm(len(fit), generator=generator).to(trainee.device)
-    draws = draw(len(fit), fit.images.shape[1], recipe, generator).to(trainee.device)
-    batches = _batches(order, stage.batch_size)
+    torch.manual_seed(epoch_seed(trainee.seed, epoch))
+    generator = torch.Generator().manual_seed(epoch_seed(trainee.seed, epoch))
+    stage, done = trainee.recipe.stage_at(epoch)
+    batches = _batches(torch.randperm(len(fit), generator=generator).to(trainee.device), stage.batch_size)
+    draws = draw(len(fit), fit.images.shape[1], trainee.recipe, generator).to(trainee.device)
     rates = [
-        stage.learning_rate * learning_rate_factor(recipe.schedule, (start + i / len(batches)) / stage.epochs)
+        stage.learning_rate * learning_rate_factor(trainee.recipe.schedule, (done + i / len(batches)) / stage.epochs)
         for i in range(len(batches))
     ]
-    loss, share = _fit(trainee, recipe, fit, draws, batches, rates, bar, epoch)
+    steps = list(zip(batches, rates, strict=True))
+    loss, share = _fit(trainee, epoch, fit, draws, steps, bar)
     seconds = time.perf_counter() - began
 
     trainee.network.eval()
     with device.mixed_precision(trainee.device):
         logits = predict(trainee.network, trainee.preprocess, held.images)
+    validation_loss = cross_entropy(logits, held.labels).item()
+    _refuse_nan(validation_loss, epoch, len(steps) - 1)
     return {
         "epoch": epoch + 1,
         "train_loss": loss,
         "train_accuracy": share,
-        "validation_loss": cross_entropy(logits, held.labels).item(),
+        "validation_loss": validation_loss,
         "validation_accuracy": accuracy(logits, held.labels),
         "learning_rate": rates[-1],
         "images_per_second": len(fit) / seconds,
@@ -203,45 +201,39 @@ def _epoch(
 
 
 def _fit(
-    trainee: Trainee,
-    recipe: Recipe,
-    fit: Split,
-    draws: Draws,
-    batches: list[Tensor],
-    rates: list[float],
-    bar: "tqdm[Any]",
-    epoch: int,
+    trainee: Trainee, epoch: int, fit: Split, draws: Draws, steps: list[tuple[Tensor, float]], bar: "tqdm[Any]"
 ) -> tuple[float, float]:
-    """Step through the batches; returns mean loss and accuracy over the epoch as the network went through it."""
-    fill = torch.tensor([round(255 * value) for value in _mean_colour(trainee)], dtype=torch.uint8)
-    fill = fill.to(trainee.device)
+    """Take the steps (indices of a batch, learning rate); returns mean loss and accuracy as the network went along."""
+    recipe, optimizer = trainee.recipe, trainee.optimizer
+    fill = _mean_colour(trainee)
     totals = torch.zeros(2, device=trainee.device)
     seen = 0
     trainee.network.train()
-    for step, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
-        for group in trainee.optimizer.param_groups:
+    for step, (batch, rate) in enumerate(steps):
+        for group in optimizer.param_groups:
             group["lr"] = rate
         images = augment(fit.images[batch], draws.take(batch), recipe.cutout, fill)
         labels = fit.labels[batch]
         with device.mixed_precision(trainee.device):
             logits = trainee.network(trainee.preprocess(images)).float()
         loss = cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        trainee.optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        trainee.optimizer.step()
+        optimizer.step()
         totals += torch.stack((loss.detach() * len(batch), (logits.argmax(dim=1) == labels).sum()))
         seen += len(batch)
         bar.update(len(batch))
-        if step % STEPS_BETWEEN_READINGS == 0 or step == len(batches) - 1:
+        if step % STEPS_BETWEEN_READINGS == 0 or step == len(steps) - 1:
             mean_loss, share = (totals / seen).tolist()
             _refuse_nan(mean_loss, epoch, step)
             bar.set_postfix_str(f"epoch {epoch + 1}, loss {mean_loss:.3f}, accuracy {share:.1%}", refresh=False)
     return mean_loss, share
 
 
-def _mean_colour(trainee: Trainee) -> list[float]:
+def _mean_colour(trainee: Trainee) -> Tensor:
+    """The training pictures' mean colour, uint8 [C]: what normalises to nearly zero."""
     scale, offset = trainee.preprocess.pixel_scale.flatten(), trainee.preprocess.pixel_offset.flatten()
-    return (-offset / (255 * scale)).tolist()
+    return (-offset / scale).round().to(torch.uint8)
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:

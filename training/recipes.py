@@ -60,6 +60,14 @@ class Recipe:
         """Epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
 
+    def stage_at(self, epoch: int) -> tuple[Stage, int]:
+        """The stage of an epoch (counted from 0) and how many epochs of that stage came before it."""
+        for stage in self.stages:
+            if epoch < stage.epochs:
+                return stage, epoch
+            epoch -= stage.epochs
+        raise IndexError("the recipe has fewer epochs")
+
     def with_epochs(self, epochs: int) -> "Recipe":
         """The same recipe in `epochs` epochs, shared among the stages in proportion, at least one for each."""
         _require(epochs >= len(self.stages), f"{len(self.stages)} stages need at least as many epochs, not {epochs}")

@@ -26,6 +26,7 @@ class ResumeError(Exception):
 class State:
     """The tensors of a run and one history entry for every finished epoch."""
 
+    path: Path
     tensors: dict[str, Tensor]
     history: list[Epoch]
 
@@ -52,25 +53,32 @@ def load(run: Path, identity: dict[str, Any]) -> State:
         raise ResumeError(f"there is nothing to resume in {run}: no epoch was finished; start without --resume")
     try:
         tensors, saved = tensorfile.decode(path.read_bytes(), HEADER_KEY)
-    except tensorfile.TensorFileError as error:
-        raise ResumeError(f"{path} cannot be resumed from: {error}; start again with another --out") from error
-    before = saved["identity"]
+        before, history = dict(saved["identity"]), list(saved["history"])
+    except (tensorfile.TensorFileError, KeyError, TypeError, ValueError) as error:
+        raise _unusable(path, error) from error
     if changed := sorted(key for key in identity | before if identity.get(key) != before.get(key)):
         raise ResumeError(f"{path} belongs to a run with other settings: {', '.join(changed)}; give the same ones")
-    return State(tensors, saved["history"])
+    return State(path, tensors, history)
 
 
 def restore(state: State, network: nn.Module, optimizer: Optimizer) -> None:
-    """Put weights and optimiser back as they were."""
+    """Put weights and optimiser back as they were. Raises ResumeError where the state does not fit them."""
     prefix = "network."
-    network.load_state_dict({n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)})
     parameters = _parameters(optimizer)
-    for key, tensor in state.tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            parameter = parameters[int(index)]
-            # Laid out like the parameter (channels_last, say), so that the optimiser stays fast.
-            optimizer.state[parameter][name] = torch.empty_like(parameter).copy_(tensor)
+    try:
+        network.load_state_dict({n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)})
+        for key, tensor in state.tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".", 2)
+                parameter = parameters[int(index)]
+                # Laid out like the parameter (channels_last, say), so that the optimiser stays fast.
+                optimizer.state[parameter][name] = torch.empty_like(parameter).copy_(tensor)
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise _unusable(state.path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> ResumeError:
+    return ResumeError(f"{path} cannot be resumed from: {error}; start again with another --out")
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

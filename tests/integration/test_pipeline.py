@@ -11,9 +11,10 @@ from service import engines
 from service.classify import Upload, classify
 from training import data
 from training.loop import Result
+from training.pixels import Pixels
 
 
-def as_png(pixels: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def as_png(pixels: Pixels) -> bytes:
     """The picture as a PNG file, which loses nothing."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")

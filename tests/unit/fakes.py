@@ -59,8 +59,8 @@ def png(red: int, green: int = 0, blue: int = 0) -> bytes:
 
 def owner(prediction: dict[str, Any]) -> int:
     """The amount of red in the picture that a prediction of ChannelEngine belongs to."""
-    (red,) = (entry["probability"] for entry in prediction["top"] if entry["label"] == "red")
-    return round(red * 256)
+    probabilities: dict[str, float] = {entry["label"]: entry["probability"] for entry in prediction["top"]}
+    return round(probabilities["red"] * 256)
 
 
 def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
@@ -70,7 +70,7 @@ def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def serving_app(engine: Engine | None = None, **settings: int) -> Starlette:
+def serving_app(engine: Engine | None = None, **settings: Any) -> Starlette:
     """The application with a fake bundle, so that no model is needed."""
     app = build_app()
     choice = Choice(engine or ChannelEngine(), {"onnx-cuda": "there is no NVIDIA driver here"})

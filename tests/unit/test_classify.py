@@ -1,5 +1,6 @@
 """Every picture gets its own answer, in its own place, whatever its neighbours are."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,15 @@ def test_top_holds_as_many_classes_as_asked_for_best_first(top_k: int) -> None:
 def test_equal_probabilities_keep_the_order_of_the_classes(probabilities: tuple[float, ...], labels: list[str]) -> None:
     (entry,) = answers([png(0)], FixedEngine(*probabilities))
     assert [best["label"] for best in entry["top"]] == labels
+
+
+def test_equal_probabilities_keep_the_order_of_many_classes_too() -> None:
+    # Sorting that is not stable shows only from seventeen classes on.
+    names = [f"class {number}" for number in range(40)]
+    many = replace(BUNDLE, document={**BUNDLE.document, "classes": names})
+    engine = FixedEngine(*[0.5 if number % 2 else 0.25 for number in range(40)])
+    (entry,) = classify([Upload(None, png(0))], engine, many, top_k=40, max_pixels=1000)
+    assert [best["label"] for best in entry["top"]] == names[1::2] + names[::2]
 
 
 def test_class_ids_are_places_in_the_list_of_classes() -> None:

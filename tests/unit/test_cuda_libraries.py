@@ -51,7 +51,7 @@ def extra_distributions() -> Iterator[str]:
 
 def libraries() -> dict[str, Path]:
     """Every shared library in the wheels of the extra, by file name."""
-    found = {}
+    found: dict[str, Path] = {}
     for name in extra_distributions():
         try:
             files = distribution(name).files or []

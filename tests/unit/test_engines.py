@@ -1,15 +1,12 @@
 """Engines: the choice among them, the self-check each must pass, and what the real ones compute."""
 
-import ctypes
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
-import torch
 
 from export.bundle import SELFCHECK, Bundle
 from export.parity import seeded_noise
@@ -162,80 +159,3 @@ def test_outputs_are_float32_and_probabilities_sum_to_one(tiny_bundle: Bundle, e
     assert {array.dtype for array in outputs} == {np.dtype(np.float32)}
     assert {array.shape for array in outputs} == {(3, len(tiny_bundle.classes))}
     np.testing.assert_allclose(outputs.probabilities.sum(axis=1), 1, atol=1e-6)
-
-
-class FakeSession:
-    """An ONNX Runtime session that keeps what it was given and runs on `active`."""
-
-    active = "CUDAExecutionProvider"
-    providers: Any = None
-
-    def __init__(self, _: bytes, providers: list[Any]) -> None:
-        type(self).providers = providers
-
-    def get_providers(self) -> list[str]:
-        """The providers that are really active, as ONNX Runtime tells them after the fact."""
-        return [self.active, "CPUExecutionProvider"]
-
-
-@pytest.fixture
-def cuda_session(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
-    """A machine with a driver and a CUDA build of ONNX Runtime, where a session is a fake."""
-    session = type("Session", (FakeSession,), {})
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: None)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    return session
-
-
-def test_cuda_is_asked_for_without_tf32_and_without_tuning_in_a_request(
-    tiny_bundle: Bundle, cuda_session: type[FakeSession]
-) -> None:
-    assert OnnxEngine(tiny_bundle, "cuda").name == "onnx-cuda"
-    ((name, options),) = cuda_session.providers
-    assert name == "CUDAExecutionProvider"
-    assert (options["cudnn_conv_algo_search"], options["use_tf32"]) == ("HEURISTIC", "0")
-
-
-def test_a_session_that_fell_back_to_the_cpu_is_refused(tiny_bundle: Bundle, cuda_session: type[FakeSession]) -> None:
-    cuda_session.active = "CPUExecutionProvider"
-    with pytest.raises(EngineError, match="fell back to CPUExecutionProvider"):
-        OnnxEngine(tiny_bundle, "cuda")
-
-
-@pytest.mark.usefixtures("cuda_session")
-def test_a_build_without_cuda_is_refused(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(EngineError, match="install onnxruntime-gpu"):
-        OnnxEngine(tiny_bundle, "cuda")
-
-
-@pytest.mark.parametrize("engine", [OnnxEngine, TorchEngine])
-@pytest.mark.parametrize(("platform", "library"), [("linux", "libcuda.so.1"), ("win32", "nvcuda.dll")])
-def test_without_a_driver_cuda_is_refused(
-    monkeypatch: pytest.MonkeyPatch, engine: Any, platform: str, library: str
-) -> None:
-    def missing(name: str) -> None:
-        raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr(ctypes, "CDLL", missing)
-    monkeypatch.setattr("sys.platform", platform)
-    with pytest.raises(EngineError) as refusal:
-        engine(BUNDLE, "cuda")
-    assert str(refusal.value) == f"there is no NVIDIA driver here ({library} is not found)"
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_without_pytorch_its_engine_is_refused(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: None)
-    monkeypatch.setattr(engines, "find_spec", lambda _: None)
-    with pytest.raises(EngineError, match=r"^PyTorch is not installed: pip install 'alexnet-service\[torch\]'$"):
-        TorchEngine(BUNDLE, device)
-
-
-def test_pytorch_without_a_usable_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: None)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(EngineError, match="no usable CUDA device"):
-        TorchEngine(BUNDLE, "cuda")

@@ -61,7 +61,8 @@ def test_these_are_all_the_formats() -> None:
 
 def test_a_photograph_becomes_the_size_of_the_network(cat: bytes) -> None:
     pixels = decoded(cat, max_pixels=24_000_000)
-    assert (pixels.shape, pixels.dtype) == ((SIZE, SIZE, 3), np.uint8)
+    assert pixels.shape == (SIZE, SIZE, 3)
+    assert pixels.dtype == np.dtype(np.uint8)
     assert pixels.std() > 10
 
 
@@ -132,13 +133,6 @@ def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     message = refusal(png_header(side, side))
     assert "pixels" in message
     assert message.endswith("scale it down")
-
-
-@pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("width", [10_000, 18_000])
-def test_a_limit_above_pillows_own_is_the_one_that_counts(width: int) -> None:
-    # One bit a pixel and none of them there, so that damage is found at once where the size is no obstacle.
-    assert "damaged" in refusal(png_header(width, 10_000, depth=1, colour=0), max_pixels=200_000_000)
 
 
 @pytest.mark.parametrize("size", [(0, 8), (8, 0), (0, 0)])

@@ -68,7 +68,7 @@ def test_a_tag_of_the_store_is_taken_as_it_is(tiny_bundle: Bundle) -> None:
     assert launch.stored(store.put(tiny_bundle)) == tag_of(tiny_bundle)
 
 
-@pytest.mark.parametrize("model", ["nonsense", "alexnet:cccccccccccc", "models/none", "a b:c", "::", "ALEXNET", ""])
+@pytest.mark.parametrize("model", ["nonsense", "alexnet:cccccccccccc", "models/none", "a b", "a b:c", "::"])
 def test_what_is_neither_directory_nor_tag_is_refused(model: str) -> None:
     with pytest.raises(LaunchError) as refusal:
         launch.stored(model)

@@ -8,6 +8,8 @@ from typing import Any
 import bentoml
 import pytest
 import yaml
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
 from bentoml.exceptions import BentoMLException
 
 from service import model
@@ -23,21 +25,25 @@ def restored_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE)
 
 
+@pytest.fixture(autouse=True)
+def empty_store(tmp_path: Path) -> Iterator[None]:
+    """A model store of this test's own."""
+    BentoMLContainer.model_store.set(ModelStore(tmp_path))
+    yield
+    BentoMLContainer.model_store.reset()
+
+
 @pytest.fixture
-def two_models() -> Iterator[None]:
+def two_models() -> None:
     """Two models in the store; the newer one is the latest."""
     for tag in (OLDER, NEWER):
         with bentoml.models.create(tag):
             pass
-    yield
-    for tag in (OLDER, NEWER):
-        bentoml.models.delete(tag)
 
 
 @pytest.fixture
 def bento(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a built Bento, out of whose `src` the service runs."""
-    (tmp_path / "src" / "service").mkdir(parents=True)
     monkeypatch.setattr(model, "__file__", str(tmp_path / "src" / "service" / "model.py"))
     return tmp_path
 
@@ -62,7 +68,9 @@ def test_worker_processes_inherit_the_exact_tag() -> None:
     assert os.environ[VARIABLE] == NEWER
 
 
-@pytest.mark.parametrize("wanted", [None, "alexnet:cccccccccccc", "other:latest", "a b:c/d", "::", "ALEXNET"])
+@pytest.mark.parametrize(
+    "wanted", [None, "alexnet:cccccccccccc", "other:latest", "a b:c/d", "::", "ALEXNET", "a b", "models/none"]
+)
 def test_a_missing_model_is_one_line_that_says_what_to_do(wanted: str | None) -> None:
     with pytest.raises(BentoMLException) as refusal:
         resolve_tag(wanted)

@@ -6,7 +6,7 @@ import pytest
 
 from service.settings import ENGINES, Settings, SettingsError, from_environment
 
-NUMBERS = {"ALEXNET_MAX_BODY_MIB": 1024, "ALEXNET_MAX_PICTURES": 10_000, "ALEXNET_MAX_MEGAPIXELS": 1000}
+NUMBERS = {"ALEXNET_MAX_BODY_MIB": 1024, "ALEXNET_MAX_PICTURES": 10_000, "ALEXNET_MAX_MEGAPIXELS": 89}
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:

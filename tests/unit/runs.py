@@ -1,0 +1,88 @@
+"""A training run of a second, and a checkpoint nobody trained: what the tests of training start from."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from training import checkpoint, data, loop, networks
+from training.augment import augment
+from training.checkpoint import Metadata
+from training.data import Dataset
+from training.loop import Result
+from training.recipes import Recipe, Stage
+
+# Three epochs in two stages: 3 batches of 32, then twice 2 batches of 48.
+RECIPE = Recipe(network="compact", stages=(Stage(1, 32, 0.05), Stage(2, 48, 0.02)))
+METADATA = Metadata(
+    network="compact",
+    arguments={},
+    classes=["cat", "dog", "frog"],
+    size=20,
+    channels=3,
+    mean=[0.5, 0.4, 0.3],
+    std=[0.2, 0.25, 0.3],
+    recipe={"schedule": "constant"},
+    seed=7,
+    data={"name": "pets", "fit": 90, "validation": 10, "test": 20},
+)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tiny batches are slower on many threads, the more so beside other work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@cache
+def pictures() -> Dataset:
+    """Synthetic pictures at the smallest size that `compact` takes: 300 to train on, 60 to test on."""
+    whole = data.load("synthetic", None, size=20)
+    return replace(whole, train=whole.train.take(torch.arange(300)), test=whole.test.take(torch.arange(60)))
+
+
+@one_thread()
+def quick_train(run: Path, recipe: Recipe = RECIPE, **options: Any) -> Result:
+    """Train on 96 of the pictures; 30 are held out."""
+    return loop.train(recipe, pictures(), run, on=torch.device("cpu"), **{"limit_train": 96, **options})
+
+
+def interrupt_at_batch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Press Ctrl-C when training comes to its batch `number`, counted from 1 over all epochs."""
+    monkeypatch.setattr(loop, "augment", _failing_at(number, augment))
+
+
+def weights(seed: int = 0, metadata: Metadata = METADATA) -> dict[str, Tensor]:
+    """Fresh weights that fit `metadata`."""
+    torch.manual_seed(seed)
+    network = networks.build(metadata.network, classes=len(metadata.classes), size=metadata.size)
+    return dict(network.state_dict())
+
+
+def saved_checkpoint(folder: Path) -> Path:
+    """A good checkpoint in `folder`."""
+    path = folder / "good.safetensors"
+    checkpoint.save(path, METADATA, weights())
+    return path
+
+
+def _failing_at(number: int, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    calls = iter(range(1, number + 1))
+
+    def wrapped(*arguments: Any) -> Tensor:
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return wrapped

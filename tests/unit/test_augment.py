@@ -1,0 +1,130 @@
+"""Augmentation in exact arithmetic: each result is compared with the same thing done in numpy, picture by picture."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from training.augment import Draws, augment, draw
+from training.loop import epoch_seed
+from training.pixels import Pixels
+from training.recipes import Recipe, Stage
+
+SIZE, PADDING = 8, 4
+RECIPE = Recipe(network="compact", stages=(Stage(1, 32, 0.1),), crop_padding=PADDING, cutout=3)
+FILL = torch.tensor([1, 2, 3], dtype=torch.uint8)
+SHIFTS = list(product(range(-PADDING, PADDING + 1), repeat=2))
+PLACES = list(product(range(SIZE), repeat=2))
+
+
+def pictures(count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(10, 256, (count, SIZE, SIZE, 3), generator=generator, dtype=torch.uint8)
+
+
+def draws(count: int, **chosen: Tensor) -> Draws:
+    """Draws that change nothing, but for those chosen."""
+    still = torch.zeros(count, 2, dtype=torch.int64)
+    return replace(Draws(flip=torch.zeros(count, dtype=torch.bool), shift=still, blank=still), **chosen)
+
+
+def drawn(count: int, seed: int = 0, recipe: Recipe = RECIPE) -> Draws:
+    return draw(count, SIZE, recipe, torch.Generator().manual_seed(seed))
+
+
+def equal(first: Draws, second: Draws) -> bool:
+    return all(torch.equal(getattr(first, name), getattr(second, name)) for name in ("flip", "shift", "blank"))
+
+
+def cropped(picture: Pixels, rows: int, columns: int) -> Pixels:
+    padded = np.pad(picture, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)), mode="reflect")
+    return padded[PADDING + rows :, PADDING + columns :][:SIZE, :SIZE]
+
+
+def test_without_augmentation_pictures_are_unchanged() -> None:
+    images = pictures(5)
+    plain = replace(RECIPE, flip=False, crop_padding=0, cutout=0)
+    assert torch.equal(augment(images, drawn(5, recipe=plain), plain.cutout, FILL), images)
+
+
+def test_a_flip_mirrors_left_and_right() -> None:
+    images = pictures(3)
+    flipped = augment(images, draws(3, flip=torch.ones(3, dtype=torch.bool)), 0, FILL)
+    assert torch.equal(flipped, images.flip(2))
+
+
+def test_a_shift_is_a_crop_of_the_picture_padded_by_reflection() -> None:
+    images = pictures(len(SHIFTS))
+    shifted = augment(images, draws(len(SHIFTS), shift=torch.tensor(SHIFTS)), 0, FILL)
+    for before, after, (rows, columns) in zip(images.numpy(), shifted.numpy(), SHIFTS, strict=True):
+        assert np.array_equal(after, cropped(before, rows, columns))
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 9])
+def test_a_cutout_fills_a_square_that_is_cut_off_at_the_borders(side: int) -> None:
+    images = pictures(len(PLACES))
+    blanked = augment(images, draws(len(PLACES), blank=torch.tensor(PLACES)), side, FILL)
+    for before, after, (row, column) in zip(images.numpy(), blanked.numpy(), PLACES, strict=True):
+        top, left = row - side // 2, column - side // 2
+        expected = before.copy()
+        expected[max(0, top) : top + side, max(0, left) : left + side] = FILL
+        assert np.array_equal(after, expected)
+
+
+def test_flip_shift_and_cutout_go_together() -> None:
+    images, chosen = pictures(50), drawn(50)
+    result = augment(images, chosen, 3, FILL)
+    for i, before in enumerate(images.numpy()):
+        expected = cropped(np.flip(before, 1) if chosen.flip[i] else before, *chosen.shift[i].tolist()).copy()
+        row, column = chosen.blank[i].tolist()
+        expected[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = FILL
+        assert np.array_equal(result[i].numpy(), expected)
+
+
+def test_grey_pictures_are_augmented_like_colours() -> None:
+    images, chosen = pictures(20), drawn(20)
+    grey = augment(images[..., :1], chosen, 3, FILL[:1])
+    assert torch.equal(grey, augment(images, chosen, 3, FILL)[..., :1])
+
+
+def test_every_picture_has_a_draw_of_its_own() -> None:
+    same = pictures(1).expand(200, -1, -1, -1)
+    results = augment(same, drawn(200), 3, FILL)
+    assert len({picture.numpy().tobytes() for picture in results}) > 190
+
+
+def test_draws_reach_every_allowed_value_and_no_other() -> None:
+    chosen = drawn(2000)
+    assert chosen.flip.unique().tolist() == [False, True]
+    assert chosen.shift.unique().tolist() == list(range(-PADDING, PADDING + 1))
+    assert chosen.blank.unique().tolist() == list(range(SIZE))
+
+
+def test_rows_and_columns_are_drawn_apart() -> None:
+    chosen = drawn(100)
+    assert not torch.equal(chosen.shift[:, 0], chosen.shift[:, 1])
+    assert not torch.equal(chosen.blank[:, 0], chosen.blank[:, 1])
+
+
+def test_a_recipe_without_flips_draws_none() -> None:
+    assert not drawn(500, recipe=replace(RECIPE, flip=False)).flip.any()
+
+
+def test_the_same_seed_and_epoch_give_the_same_draws() -> None:
+    assert equal(drawn(100, epoch_seed(3, 5)), drawn(100, epoch_seed(3, 5)))
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(3, 6), (4, 5), (5, 3)])
+def test_another_seed_or_epoch_gives_other_draws(seed: int, epoch: int) -> None:
+    assert not equal(drawn(100, epoch_seed(3, 5)), drawn(100, epoch_seed(seed, epoch)))
+
+
+def test_what_happens_to_a_picture_depends_on_neither_batch_nor_order() -> None:
+    images, chosen = pictures(30), drawn(30)
+    whole = augment(images, chosen, 3, FILL)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(2))
+    for batch in order.split(7):
+        assert torch.equal(augment(images[batch], chosen.take(batch), 3, FILL), whole[batch])

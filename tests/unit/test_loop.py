@@ -1,0 +1,175 @@
+"""The training loop: what a run measures, what it leaves behind, and that seeds decide everything."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tests.unit.runs import RECIPE, pictures, quick_train
+from training import checkpoint, data, loop, report, resume
+from training.augment import Draws, augment
+from training.classifier import Preprocess
+from training.loop import Result, accuracy, epoch_seed, predict
+from training.recipes import learning_rate_factor
+
+MEASURES = {
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "learning_rate",
+    "images_per_second",
+    "seconds",
+}
+
+
+def recorded(function: Callable[..., Any], seen: list[int]) -> Callable[..., Any]:
+    """`function`, noting how many pictures it is given each time."""
+
+    def wrapped(network: object, preprocess: object, images: torch.Tensor) -> Any:
+        seen.append(len(images))
+        return function(network, preprocess, images)
+
+    return wrapped
+
+
+def history(*accuracies: float) -> list[dict[str, float]]:
+    return [{"epoch": number, "validation_accuracy": value} for number, value in enumerate(accuracies, start=1)]
+
+
+def test_one_epoch_on_synthetic_pictures_is_twice_as_good_as_chance(tiny_run: Result) -> None:
+    assert tiny_run.metadata.accuracy["test"] >= 0.2
+
+
+def test_the_checkpoint_is_the_only_model_in_the_run_folder(quick_run: Result) -> None:
+    assert [path.name for path in quick_run.path.parent.glob("*.safetensors")] == ["checkpoint.safetensors"]
+
+
+def test_a_run_leaves_checkpoint_metrics_curves_and_the_state_to_resume(quick_run: Result) -> None:
+    left = {path.name for path in quick_run.path.parent.iterdir()}
+    assert left == {"checkpoint.safetensors", "metrics.jsonl", "curves.png", "resume"}
+
+
+def test_the_curves_are_a_png(quick_run: Result) -> None:
+    with Image.open(quick_run.path.parent / "curves.png") as image:
+        image.load()
+        assert image.format == "PNG"
+
+
+def test_metrics_have_one_line_an_epoch_with_every_measure(quick_run: Result) -> None:
+    lines = [json.loads(line) for line in (quick_run.path.parent / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert all(line.keys() == MEASURES for line in lines)
+    assert lines == quick_run.metadata.history
+
+
+def test_the_checkpoint_describes_data_recipe_and_seed(quick_run: Result) -> None:
+    metadata = quick_run.metadata
+    assert metadata.data == {"name": "synthetic", "fit": 96, "validation": 30, "test": 60}
+    assert metadata.recipe["stages"] == [
+        {"epochs": 1, "batch_size": 32, "learning_rate": 0.05},
+        {"epochs": 2, "batch_size": 48, "learning_rate": 0.02},
+    ]
+    assert (metadata.network, metadata.size, metadata.channels, metadata.seed) == ("compact", 20, 3, 0)
+    assert metadata.classes == list(pictures().classes)
+
+
+def test_the_checkpoint_holds_the_statistics_of_the_training_pictures(quick_run: Result) -> None:
+    mean, std = data.channel_statistics(pictures().train.images)
+    assert (quick_run.metadata.mean, quick_run.metadata.std) == (list(mean), list(std))
+
+
+def test_the_checkpoint_says_where_it_was_made(quick_run: Result) -> None:
+    assert quick_run.metadata.provenance["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert quick_run.metadata.provenance["device"].startswith("cpu")
+
+
+def test_the_validation_accuracy_is_that_of_the_best_epoch(quick_run: Result) -> None:
+    best = max(epoch["validation_accuracy"] for epoch in quick_run.metadata.history)
+    assert quick_run.metadata.accuracy["validation"] == best
+
+
+def test_the_test_accuracy_is_that_of_the_weights_in_the_checkpoint(quick_run: Result) -> None:
+    classifier = checkpoint.load(quick_run.path).build_classifier()
+    with torch.inference_mode():
+        logits, _ = classifier(pictures().test.images)
+    assert accuracy(logits, pictures().test.labels) == quick_run.metadata.accuracy["test"]
+
+
+def test_the_test_pictures_are_read_once_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(loop, "predict", recorded(predict, seen))
+    quick_train(tmp_path)
+    assert seen == [30, 30, 30, 60]
+
+
+def test_the_same_seed_gives_the_same_weights(quick_run: Result, tmp_path: Path) -> None:
+    assert quick_train(tmp_path).metadata.weights_sha256 == quick_run.metadata.weights_sha256
+
+
+def test_another_seed_gives_other_weights(quick_run: Result, tmp_path: Path) -> None:
+    assert quick_train(tmp_path, seed=1).metadata.weights_sha256 != quick_run.metadata.weights_sha256
+
+
+def test_every_epoch_draws_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[bytes] = []
+
+    def noted(images: torch.Tensor, draws: Draws, *rest: Any) -> torch.Tensor:
+        drawn.append(draws.shift.numpy().tobytes())
+        return augment(images, draws, *rest)
+
+    monkeypatch.setattr(loop, "augment", noted)
+    quick_train(tmp_path)
+    assert len(set(drawn)) == len(drawn) == 7
+
+
+def test_the_learning_rate_follows_the_stage_and_its_schedule(quick_run: Result) -> None:
+    rates = [epoch["learning_rate"] for epoch in quick_run.metadata.history]
+    last_batches = [(0.05, 2 / 3), (0.02, 1 / 4), (0.02, 3 / 4)]  # peak and progress through the stage
+    assert rates == pytest.approx([peak * learning_rate_factor("one-cycle", done) for peak, done in last_batches])
+
+
+def test_a_last_single_picture_is_left_out_of_the_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[int] = []
+
+    def noted(images: torch.Tensor, *rest: Any) -> torch.Tensor:
+        batches.append(len(images))
+        return augment(images, *rest)
+
+    monkeypatch.setattr(loop, "augment", noted)
+    quick_train(tmp_path, RECIPE.with_epochs(2), limit_train=49)
+    assert batches == [32, 17, 48]
+
+
+def test_seeds_of_epochs_and_neighbouring_runs_all_differ() -> None:
+    seeds = {epoch_seed(seed, epoch) for seed in range(20) for epoch in range(500)}
+    assert len(seeds) == 20 * 500
+
+
+def test_the_best_epoch_is_the_earliest_of_equals() -> None:
+    assert report.best_epoch(history(0.2, 0.5, 0.5, 0.4))["epoch"] == 2
+
+
+@pytest.mark.parametrize(("labels", "share"), [([1, 0, 1], 1.0), ([1, 0, 0], 2 / 3), ([0, 1, 0], 0.0)])
+def test_accuracy_is_the_share_of_largest_logits_at_the_label(labels: list[int], share: float) -> None:
+    logits = torch.tensor([[0.1, 0.2], [3.0, -1.0], [-2.0, -1.0]])
+    assert accuracy(logits, torch.tensor(labels)) == pytest.approx(share)
+
+
+def test_predictions_do_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(20 * 20 * 3, 10)).eval()
+    preprocess = Preprocess([0.5] * 3, [0.25] * 3)
+    whole = predict(network, preprocess, pictures().test.images)
+    monkeypatch.setattr(loop, "EVALUATION_BATCH", 7)
+    assert torch.allclose(predict(network, preprocess, pictures().test.images), whole, atol=1e-5)
+
+
+def test_the_state_to_resume_lies_in_a_folder_of_its_own(quick_run: Result) -> None:
+    assert resume.state_path(quick_run.path.parent).parent == quick_run.path.parent / "resume"
+    assert resume.state_path(quick_run.path.parent).is_file()

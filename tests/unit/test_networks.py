@@ -1,0 +1,92 @@
+"""Networks: their sizes are facts, their shapes follow classes, channels and pictures."""
+
+import pytest
+import torch
+from torch import nn
+
+from training import networks
+
+NAMES = sorted(networks.NETWORKS)
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def layers(network: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, kind)]
+
+
+def logits_shape(network: nn.Module, channels: int, size: int) -> tuple[int, ...]:
+    with torch.inference_mode():
+        return tuple(network.eval()(torch.zeros(2, channels, size, size)).shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "parameters"),
+    [
+        ("alexnet-bn", {}, 2_091_274),
+        ("compact", {}, 857_738),
+        ("compact", {"batch_norm": False}, 856_714),
+    ],
+)
+def test_a_network_for_cifar10_has_the_documented_number_of_parameters(
+    name: str, arguments: dict[str, bool], parameters: int
+) -> None:
+    assert count(networks.build(name, classes=10, **arguments)) == parameters
+
+
+def test_the_second_convolution_of_alexnet_bn_has_307_328_parameters() -> None:
+    assert count(layers(networks.build("alexnet-bn", classes=10), nn.Conv2d)[1]) == 307_328
+
+
+def test_alexnet_bn_normalises_after_every_layer_but_the_last() -> None:
+    network = networks.build("alexnet-bn", classes=10)
+    assert len(layers(network, nn.Conv2d)) == len(layers(network, nn.BatchNorm2d)) == 5
+    assert len(layers(network, nn.Linear)) == len(layers(network, nn.BatchNorm1d)) + 1 == 3
+
+
+def test_dropout_is_off_unless_asked_for() -> None:
+    assert not layers(networks.build("alexnet-bn", classes=10), nn.Dropout)
+
+
+def test_dropout_adds_no_parameters() -> None:
+    network = networks.build("alexnet-bn", classes=10, dropout=0.5)
+    assert len(layers(network, nn.Dropout)) == 2
+    assert count(network) == 2_091_274
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("classes", "channels", "size"), [(10, 3, 32), (2, 3, 32), (37, 1, 32), (5, 3, 64), (3, 1, 45)]
+)
+def test_a_network_gives_one_logit_a_class(name: str, classes: int, channels: int, size: int) -> None:
+    network = networks.build(name, classes=classes, channels=channels, size=size)
+    assert logits_shape(network, channels, size) == (2, classes)
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("alexnet-bn", 12), ("compact", 20)])
+def test_pictures_are_refused_exactly_where_a_layer_would_have_no_output(name: str, smallest: int) -> None:
+    assert logits_shape(networks.build(name, classes=4, size=smallest), 3, smallest) == (2, 4)
+    with pytest.raises(ValueError, match=f"{smallest - 1}x{smallest - 1} are too small"):
+        networks.build(name, classes=4, size=smallest - 1)
+
+
+def test_an_unknown_network_is_refused_with_the_valid_names() -> None:
+    with pytest.raises(ValueError, match=r"unknown network 'vgg'; there are: alexnet-bn, compact"):
+        networks.build("vgg", classes=10)
+
+
+@pytest.mark.parametrize(("name", "valid"), [("alexnet-bn", "dropout"), ("compact", "batch_norm")])
+def test_an_unknown_argument_is_refused_with_the_valid_ones(name: str, valid: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} has no argument depth; it takes: {valid}"):
+        networks.build(name, classes=10, depth=3)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [(32, 3, 1, 0), (32, 3, 1, 1), (15, 2, 2, 0), (224, 11, 4, 2)],
+)
+def test_output_size_is_what_a_convolution_puts_out(size: int, kernel: int, stride: int, padding: int) -> None:
+    put_out = nn.Conv2d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, size, size))
+    assert networks.output_size(size, kernel, stride, padding) == put_out.shape[-1]
