@@ -10,10 +10,9 @@ BACKEND ?= docker
 
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-comma := ,
 # An NVIDIA driver brings its own tool, and its version under /proc.
 DRIVER := $(shell command -v nvidia-smi || ls /proc/driver/nvidia/version 2>/dev/null)
-SERVING := $(if $(DRIVER),.[cuda$(comma)torch],.)
+SERVING := .venv/serving-$(if $(DRIVER),cuda,cpu)
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test setup train export bento image bench check
@@ -21,7 +20,7 @@ SERVING := $(if $(DRIVER),.[cuda$(comma)torch],.)
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
 
-serve: .venv/serving ## serve a bundle on PORT (MODEL=DIR or TAG, default: the shipped one)
+serve: $(SERVING) ## serve a bundle on PORT (MODEL=DIR or TAG, default: the shipped one)
 	@$(PY) -m service serve --model $(MODEL) --port $(PORT)
 
 test: .venv/everything check ## install what tests need, lint, check types, run every test
@@ -53,10 +52,14 @@ bench: .venv/everything ## compare engines on MODEL in one run
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 
-.venv/serving: pyproject.toml constraints.txt | .venv/bin/python
-	$(INSTALL) '$(SERVING)'
+.venv/serving-cpu: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) .
 	@touch $@
 
-.venv/everything: .venv/serving
+.venv/serving-cuda: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) '.[cuda,torch]'
+	@touch $@
+
+.venv/everything: $(SERVING)
 	$(INSTALL) '.[test]'
 	@touch $@
