@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.data_dir is not None:
             meta = checkpoint.load(options.checkpoint).metadata
             pictures = assemble.labelled_pictures(options.data, options.data_dir, meta)
-        written, report = assemble.export(options.checkpoint, options.out, pictures, name=options.name)
+        written, report = assemble.export(
+            options.checkpoint, options.out, pictures, name=options.name, note=options.note
+        )
     except ParityError as error:
         console.print(error.report.table())
         print(f"error: {error}; {options.out} was not written", file=sys.stderr)
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the bundle goes")
     parser.add_argument("--store", metavar="NAME", nargs="?", const=store.NAME, help="also into the BentoML store")
     parser.add_argument("--name", help="the model's name (default: alexnet-DATASET)")
+    parser.add_argument("--note", default="", help="a sentence for the model card, below the accuracies")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check on the test pictures found here")
     parser.add_argument("--data", default="folder", choices=sorted(data.LOADERS), help="what --data-dir holds")
     return parser

@@ -35,12 +35,13 @@ class Pictures:
 
 
 def export(
-    path: Path, out: Path, pictures: Pictures | None = None, *, name: str | None = None
+    path: Path, out: Path, pictures: Pictures | None = None, *, name: str | None = None, note: str = ""
 ) -> tuple[Bundle, ParityReport]:
     """Export the checkpoint at `path` into a bundle at `out`, and return it with the gate's report.
 
-    Without `pictures` the gate takes crops of the golden photographs and seeded noise. Raises CheckpointError,
-    GraphError, BundleError, or ParityError (with the report) where the gate fails; then nothing is written.
+    Without `pictures` the gate takes crops of the golden photographs and seeded noise. `note` goes into the card.
+    Raises CheckpointError, GraphError, BundleError, or ParityError (with the report) where the gate fails; then
+    nothing is written.
     """
     source = checkpoint.load(path)
     meta = source.metadata
@@ -59,7 +60,7 @@ def export(
         bundle.MODEL: model,
         bundle.WEIGHTS: weights,
         bundle.SELFCHECK: _selfcheck(reference, meta),
-        "README.md": (model_card(name, meta) + _parity_section(report)).encode(),
+        "README.md": (model_card(name, meta, note) + _parity_section(report)).encode(),
         "curves.png": curves(meta.history),
     }
     document = _document(name, meta, report, hashlib.sha256(weights).hexdigest())

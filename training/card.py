@@ -4,8 +4,8 @@ from training.checkpoint import Metadata
 from training.report import best_epoch, training_seconds
 
 
-def model_card(name: str, metadata: Metadata) -> str:
-    """What the model is, how it was made, on what, for how long, and what it scored."""
+def model_card(name: str, metadata: Metadata, note: str = "") -> str:
+    """What the model is, how it was made, on what, for how long, and what it scored; `note` follows the accuracies."""
     data, recipe = metadata.data, metadata.recipe
     best = best_epoch(metadata.history)
     minutes = training_seconds(metadata) / 60
@@ -28,6 +28,7 @@ def model_card(name: str, metadata: Metadata) -> str:
         f"| validation, which chose the epoch | {data['validation']:,} | {metadata.accuracy['validation']:.2%} |",
         f"| training, augmented, while learning | {data['fit']:,} | {best['train_accuracy']:.2%} |",
         "",
+        *([note, ""] if note else []),
         "## How it was made",
         "",
         f"- Data: `{data['name']}`, {data['fit'] + data['validation']:,} training pictures: {data['fit']:,} to fit and "

@@ -22,6 +22,12 @@ def test_a_checkpoint_becomes_a_bundle_and_a_stored_model(
     assert written.load(bundle.WEIGHTS) == tiny_run.path.read_bytes()
 
 
+def test_a_note_stands_in_the_card(tiny_run: Result, tmp_path: Path) -> None:
+    note = "The pictures were taken in May."
+    assert command.main([str(tiny_run.path), "--out", str(tmp_path / "bundle"), "--note", note]) == 0
+    assert note in bundle.read(tmp_path / "bundle").load("README.md").decode().splitlines()
+
+
 def test_a_failed_gate_prints_its_table_and_writes_nothing(
     tiny_run: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
