@@ -1,4 +1,4 @@
-"""Command line: python -m training train --recipe NAME --data KIND --data-dir DIR --out runs/NAME"""
+"""Command line: python -m training train --recipe NAME --data KIND --data-dir DIR --out runs/NAME | summary NETWORK"""
 
 import argparse
 import sys
@@ -6,10 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from training import data, device, report
+from training import data, device, report, summary
 from training.checkpoint import CheckpointError
 from training.data import DataError
-from training.loop import Result, TrainingError, train
+from training.loop import TrainingError, train
+from training.networks import NETWORKS
 from training.recipes import RECIPES, named_recipe
 from training.resume import ResumeError, state_path
 
@@ -17,9 +18,8 @@ from training.resume import ResumeError, state_path
 def main(arguments: list[str] | None = None) -> int:
     """Parse, train, print. Returns the exit status."""
     options = _parser().parse_args(arguments)
-    console = Console()
     try:
-        result = _train(options)
+        options.run(options)
     except (TrainingError, DataError, ResumeError, CheckpointError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -29,12 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             print("\nstopped before the first epoch was finished: nothing was saved")
         return 130
-    console.print(report.final_table(result.metadata))
-    console.print(f"checkpoint: {result.path}", soft_wrap=True)
     return 0
 
 
-def _train(options: argparse.Namespace) -> Result:
+def _train(options: argparse.Namespace) -> None:
     recipe = named_recipe(options.recipe)
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
@@ -42,7 +40,7 @@ def _train(options: argparse.Namespace) -> Result:
     dataset = data.load(options.data, options.data_dir, size=options.size)
     print(f"{dataset.name}: {len(dataset.train):,} training pictures, {len(dataset.test):,} test pictures, ", end="")
     print(f"{len(dataset.classes)} classes; on {device.describe(on)}", flush=True)
-    return train(
+    result = train(
         recipe,
         dataset,
         options.out,
@@ -51,12 +49,32 @@ def _train(options: argparse.Namespace) -> Result:
         limit_train=options.limit_train,
         go_on=options.resume,
     )
+    console = Console()
+    console.print(report.final_table(result.metadata))
+    console.print(f"checkpoint: {result.path}", soft_wrap=True)
+
+
+def _summary(options: argparse.Namespace) -> None:
+    names = [options.network, *([options.compare] if options.compare else [])]
+    shape = {"classes": options.classes, "channels": options.channels, "size": options.size}
+    summaries = [summary.summarise(name, **shape) for name in names]
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    for found in summaries:
+        console.print(summary.table(found))
+    if options.compare:
+        console.print(summary.comparison(*summaries))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train a classifier of small pictures.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("train", help="train a network by a named recipe")
+    _add_train(commands.add_parser("train", help="train a network by a named recipe"))
+    _add_summary(commands.add_parser("summary", help="layers, sizes, parameters and multiply-adds of a network"))
+    return parser
+
+
+def _add_train(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_train)
     command.add_argument("--recipe", default="alexnet-bn", metavar="NAME", help=f"one of: {', '.join(RECIPES)}")
     command.add_argument("--data", required=True, choices=sorted(data.LOADERS), help="which pictures")
     command.add_argument("--data-dir", type=Path, metavar="DIR", help="where they are, or are downloaded to")
@@ -67,7 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cuda, mps or cpu")
     command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of split, order, augmentation and weights")
     command.add_argument("--resume", action="store_true", help="go on after the last finished epoch in --out")
-    return parser
+
+
+def _add_summary(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_summary)
+    command.add_argument("network", metavar="NETWORK", help=f"one of: {', '.join(NETWORKS)}")
+    command.add_argument("--compare", metavar="OTHER", help="another network, and both beside each other")
+    command.add_argument("--classes", type=_positive, default=10, metavar="N", help="default 10")
+    command.add_argument("--channels", type=_positive, metavar="N", help="default: those of the network's document")
+    command.add_argument("--size", type=_positive, metavar="N", help="default: that of the network's document")
 
 
 def _positive(text: str) -> int:

@@ -1,24 +1,27 @@
 """Every network by name: `build(name, classes=..., channels=..., size=...)` returns a module that gives logits.
 
-Shapes: float32 [N, channels, size, size] in, float32 logits [N, classes] out.
+Shapes: float32 [N, channels, size, size] in, float32 logits [N, classes] out. The letters S0 to S4 name the five
+documents that describe the networks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any
 
 from torch import nn
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
-    """Side of what a convolution or pooling puts out: floor((in - k + 2p) / s) + 1 (document S1)."""
+    """Side of what a convolution or pooling puts out: floor((in - k + 2p) / s) + 1 (S1)."""
     return (size - kernel + 2 * padding) // stride + 1
 
 
 def build(name: str, *, classes: int, channels: int = 3, size: int = 32, **arguments: Any) -> nn.Module:
     """Build network `name` for pictures of `size` x `size` with `channels` channels.
 
-    Raises ValueError for an unknown name or argument, or pictures too small for the network.
+    Raises ValueError for an unknown name, argument or value, or pictures too small for the network.
     """
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}; there are: {', '.join(NETWORKS)}")
@@ -29,74 +32,197 @@ def build(name: str, *, classes: int, channels: int = 3, size: int = 32, **argum
     return network(classes=classes, channels=channels, size=size, **arguments)
 
 
-def alexnet_bn(*, classes: int, channels: int, size: int, dropout: float = 0.0) -> nn.Sequential:
-    """S4: five convolutions, three linear layers, batch norm before every ReLU; 2,091,274 parameters for CIFAR-10."""
+def alexnet(*, classes: int, channels: int, size: int, padding: int = 1, dropout: float = 0.5) -> nn.Sequential:
+    """The classic network for 224x224 pictures.
+
+    S2: padding 1 in the first convolution, 46,764,746 parameters for one channel and ten classes. S0: padding 2,
+    62,378,344 for three channels and a thousand classes.
+    """
     features = nn.Sequential(
-        *_convolution(channels, 96, kernel=3, padding=1),
-        nn.MaxPool2d(2, stride=2),
-        *_convolution(96, 128, kernel=5, padding=2),
-        nn.MaxPool2d(2, stride=1),
-        *_convolution(128, 256, kernel=3),
-        *_convolution(256, 256, kernel=3, padding=1),
-        *_convolution(256, 128, kernel=3, padding=1),
+        *_convolution(channels, 96, kernel=11, stride=4, padding=padding),
+        nn.MaxPool2d(3, stride=2),
+        *_convolution(96, 256, kernel=5, padding=2),
+        nn.MaxPool2d(3, stride=2),
+        *_convolution(256, 384, kernel=3, padding=1),
+        *_convolution(384, 384, kernel=3, padding=1),
+        *_convolution(384, 256, kernel=3, padding=1),
         nn.MaxPool2d(3, stride=2),
     )
-    head = nn.Sequential(
-        nn.Flatten(),
-        *_linear(_flat_features(features, size), 128, dropout=dropout),
-        *_linear(128, 64, dropout=dropout),
-        nn.Linear(64, classes),
+    return _with_head(features, size, (4096, 4096), classes, dropout=dropout)
+
+
+def alexnet_32_big(*, classes: int, channels: int, size: int, dropout: float = 0.9) -> nn.Sequential:
+    """S0's re-cut of AlexNet for 32x32 pictures; 42,007,690 parameters for CIFAR-10."""
+    features = nn.Sequential(
+        *_convolution(channels, 96, kernel=5),
+        *_convolution(96, 256, kernel=2),
+        *_convolution(256, 384, kernel=3, stride=2),
+        *_convolution(384, 384, kernel=3, padding=1),
+        *_convolution(384, 256, kernel=3, padding=1),
+        nn.MaxPool2d(3, stride=2),
     )
-    return nn.Sequential(features, head)
+    return _with_head(features, size, (4096, 256), classes, dropout=dropout)
 
 
-def compact(*, classes: int, channels: int, size: int, batch_norm: bool = True) -> nn.Sequential:
-    """S3: four convolutions, each with batch norm, and linear layers 384-192; 857,738 parameters for CIFAR-10."""
+def simple_cnn(*, classes: int, channels: int, size: int) -> nn.Sequential:
+    """S1: one convolution and two linear layers; 296,130 parameters for CIFAR-10."""
+    features = nn.Sequential(*_convolution(channels, 18, kernel=3, padding=1), nn.MaxPool2d(2, stride=2))
+    return _with_head(features, size, (64,), classes)
+
+
+def lenet(*, classes: int, channels: int, size: int) -> nn.Sequential:
+    """S2's LeNet with sigmoids; 61,706 parameters for 28x28 grey pictures and ten classes."""
+    features = nn.Sequential(
+        *_convolution(channels, 6, kernel=5, padding=2, activation="sigmoid"),
+        nn.AvgPool2d(2, stride=2),
+        *_convolution(6, 16, kernel=5, activation="sigmoid"),
+        nn.AvgPool2d(2, stride=2),
+    )
+    return _with_head(features, size, (120, 84), classes, activation="sigmoid")
+
+
+def compact(
+    *,
+    classes: int,
+    channels: int,
+    size: int,
+    batch_norm: bool = True,
+    dropout: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
+    linear_dropout: float = 0.0,
+) -> nn.Sequential:
+    """S3: four convolutions and linear layers 384-192; 857,738 parameters for CIFAR-10, 856,714 without batch norm.
+
+    `dropout` gives one rate for each block of convolution and pooling, `linear_dropout` that of the hidden linear
+    layers.
+    """
+    if len(dropout) != 4:
+        raise ValueError(f"compact has four convolutions, so dropout needs four rates, not {len(dropout)}")
     features = nn.Sequential(
         *_convolution(channels, 64, kernel=3, batch_norm=batch_norm),
         nn.MaxPool2d(2, stride=2),
+        *_dropout(dropout[0]),
         *_convolution(64, 128, kernel=3, batch_norm=batch_norm),
         nn.MaxPool2d(3, stride=2),
+        *_dropout(dropout[1]),
         *_convolution(128, 256, kernel=3, batch_norm=batch_norm),
+        *_dropout(dropout[2]),
         *_convolution(256, 64, kernel=1, batch_norm=batch_norm),
+        *_dropout(dropout[3]),
     )
-    head = nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(_flat_features(features, size), 384),
-        nn.ReLU(),
-        nn.Linear(384, 192),
-        nn.ReLU(),
-        nn.Linear(192, classes),
-    )
-    return nn.Sequential(features, head)
+    return _with_head(features, size, (384, 192), classes, dropout=linear_dropout)
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"alexnet-bn": alexnet_bn, "compact": compact}
+def alexnet_bn(
+    *,
+    classes: int,
+    channels: int,
+    size: int,
+    batch_norm: bool = True,
+    dropout: float = 0.0,
+    activation: str = "relu",
+    overlapping: bool = True,
+    kernels: Sequence[int] = (3, 5),
+) -> nn.Sequential:
+    """S4: five convolutions, three linear layers, batch norm before every ReLU; 2,091,274 parameters for CIFAR-10.
+
+    `dropout` is the rate of the hidden linear layers, `overlapping` whether pooling windows overlap, `kernels` the
+    (odd) sizes of the first two convolutions' kernels, padded so that they keep the size of a picture.
+    """
+    if len(kernels) != 2 or any(kernel % 2 == 0 for kernel in kernels):
+        raise ValueError(f"kernels must be two odd numbers, not {tuple(kernels)}")
+
+    def convolution(inputs: int, outputs: int, kernel: int, padding: int) -> list[nn.Module]:
+        return _convolution(
+            inputs, outputs, kernel=kernel, padding=padding, batch_norm=batch_norm, activation=activation
+        )
+
+    features = nn.Sequential(
+        *convolution(channels, 96, kernels[0], kernels[0] // 2),
+        nn.MaxPool2d(2, stride=2),
+        *convolution(96, 128, kernels[1], kernels[1] // 2),
+        nn.MaxPool2d(2, stride=1 if overlapping else 2),
+        *convolution(128, 256, 3, 0),
+        *convolution(256, 256, 3, 1),
+        *convolution(256, 128, 3, 1),
+        nn.MaxPool2d(3 if overlapping else 2, stride=2),
+    )
+    return _with_head(features, size, (128, 64), classes, dropout=dropout, batch_norm=batch_norm, activation=activation)
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "alexnet": alexnet,
+    "alexnet-32-big": alexnet_32_big,
+    "alexnet-bn": alexnet_bn,
+    "compact": compact,
+    "lenet": lenet,
+    "simple-cnn": simple_cnn,
+}
+# Channels and side of the pictures that S2 feeds its networks; the others take CIFAR-10's, 3 and 32.
+INPUTS: dict[str, tuple[int, int]] = {"alexnet": (1, 224), "lenet": (1, 28)}
 
 
 def _convolution(
-    inputs: int, outputs: int, *, kernel: int, padding: int = 0, batch_norm: bool = True
+    inputs: int,
+    outputs: int,
+    *,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    batch_norm: bool = False,
+    activation: str = "relu",
 ) -> list[nn.Module]:
     norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
-    return [nn.Conv2d(inputs, outputs, kernel, padding=padding), *norm, nn.ReLU()]
+    return [nn.Conv2d(inputs, outputs, kernel, stride, padding), *norm, _activation(activation)]
 
 
-def _linear(inputs: int, outputs: int, *, dropout: float) -> list[nn.Module]:
-    drop = [nn.Dropout(dropout)] if dropout else []
-    return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(), *drop]
+def _with_head(
+    features: nn.Sequential,
+    size: int,
+    hidden: Sequence[int],
+    classes: int,
+    *,
+    dropout: float = 0.0,
+    batch_norm: bool = False,
+    activation: str = "relu",
+) -> nn.Sequential:
+    """`features` and the linear layers after them: `hidden` sizes, each with its activation, then the logits."""
+    head: list[nn.Module] = [nn.Flatten()]
+    inputs = _flat_features(features, size)
+    for outputs in hidden:
+        norm = [nn.BatchNorm1d(outputs)] if batch_norm else []
+        head += [nn.Linear(inputs, outputs), *norm, _activation(activation), *_dropout(dropout)]
+        inputs = outputs
+    return nn.Sequential(features, nn.Sequential(*head, nn.Linear(inputs, classes)))
+
+
+def _activation(name: str) -> nn.Module:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}; there are: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def _dropout(rate: float) -> list[nn.Module]:
+    return [nn.Dropout(rate)] if rate else []
+
+
+def side_after(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, side: int) -> tuple[int, int, int, int]:
+    """Side of what a layer puts out for a picture with `side`, and its kernel, stride and padding."""
+    # PyTorch keeps a convolution's sizes as pairs and a pooling's as numbers.
+    kernel, stride, padding = (
+        int(value[0] if isinstance(value, tuple) else value)
+        for value in (layer.kernel_size, layer.stride, layer.padding)
+    )
+    return output_size(side, kernel, stride, padding), kernel, stride, padding
 
 
 def _flat_features(features: nn.Sequential, size: int) -> int:
     """Number of values that `features` puts out for one picture of `size` x `size`."""
     side, channels = size, 0
     for layer in features:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            side = side_after(layer, side)[0]
         if isinstance(layer, nn.Conv2d):
-            side = output_size(side, layer.kernel_size[0], layer.stride[0], int(layer.padding[0]))
             channels = layer.out_channels
-        elif isinstance(layer, nn.MaxPool2d):
-            assert isinstance(layer.kernel_size, int)
-            assert isinstance(layer.stride, int)
-            side = output_size(side, layer.kernel_size, layer.stride)
         if side < 1:
             raise ValueError(f"pictures of {size}x{size} are too small for this network: a layer would have no output")
     return channels * side * side
