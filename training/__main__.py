@@ -1,4 +1,4 @@
-"""Command line: python -m training train --recipe NAME --data KIND --data-dir DIR --out runs/NAME | summary NETWORK"""
+"""Command line: python -m training train | evaluate | summary"""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from training import data, device, report, summary
+from training import checkpoint, data, device, evaluate, report, summary
 from training.checkpoint import CheckpointError
 from training.data import DataError
 from training.loop import TrainingError, train
@@ -16,7 +16,7 @@ from training.resume import ResumeError, state_path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, train, print. Returns the exit status."""
+    """Parse and run one command. Returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -49,16 +49,33 @@ def _train(options: argparse.Namespace) -> None:
         limit_train=options.limit_train,
         go_on=options.resume,
     )
-    console = Console()
+    console = _console()
     console.print(report.final_table(result.metadata))
     console.print(f"checkpoint: {result.path}", soft_wrap=True)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    source = checkpoint.load(options.checkpoint)
+    on = device.choose_device(options.device)
+    dataset = data.load(options.data, options.data_dir, size=source.metadata.size)
+    classifier = source.build_classifier().to(on)
+    found = evaluate.evaluate(classifier, source.metadata, dataset.test.to(on), dataset.classes)
+    console = _console()
+    for table in (evaluate.class_table(found), evaluate.confusion_table(found)):
+        if table is not None:
+            console.print(table)
+
+
+def _console() -> Console:
+    """A console that does not squeeze tables where output goes to a file."""
+    return Console(width=None if sys.stdout.isatty() else 100)
 
 
 def _summary(options: argparse.Namespace) -> None:
     names = [options.network, *([options.compare] if options.compare else [])]
     shape = {"classes": options.classes, "channels": options.channels, "size": options.size}
     summaries = [summary.summarise(name, **shape) for name in names]
-    console = Console(width=None if sys.stdout.isatty() else 100)
+    console = _console()
     for found in summaries:
         console.print(summary.table(found))
     if options.compare:
@@ -69,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train a classifier of small pictures.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train a network by a named recipe"))
+    _add_evaluate(commands.add_parser("evaluate", help="measure a checkpoint on the test pictures of a data set"))
     _add_summary(commands.add_parser("summary", help="layers, sizes, parameters and multiply-adds of a network"))
     return parser
 
@@ -76,15 +94,25 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_train)
     command.add_argument("--recipe", default="alexnet-bn", metavar="NAME", help=f"one of: {', '.join(RECIPES)}")
-    command.add_argument("--data", required=True, choices=sorted(data.LOADERS), help="which pictures")
-    command.add_argument("--data-dir", type=Path, metavar="DIR", help="where they are, or are downloaded to")
+    _add_data(command)
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of this run, e.g. runs/first")
     command.add_argument("--epochs", type=int, metavar="N", help="in all, shared among the recipe's stages")
     command.add_argument("--limit-train", type=_positive, metavar="N", help="fit to N pictures only")
     command.add_argument("--size", type=_positive, default=32, metavar="N", help="side of a picture (default 32)")
-    command.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cuda, mps or cpu")
     command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of split, order, augmentation and weights")
     command.add_argument("--resume", action="store_true", help="go on after the last finished epoch in --out")
+
+
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_evaluate)
+    command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="runs/NAME/checkpoint.safetensors")
+    _add_data(command)
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", required=True, choices=sorted(data.LOADERS), help="which pictures")
+    command.add_argument("--data-dir", type=Path, metavar="DIR", help="where they are, or are downloaded to")
+    command.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cuda, mps or cpu")
 
 
 def _add_summary(command: argparse.ArgumentParser) -> None:

@@ -20,10 +20,10 @@ from training.augment import Draws, augment, draw
 from training.checkpoint import Metadata
 from training.classifier import Preprocess
 from training.data import Dataset, Split, channel_statistics, hold_out, limit
+from training.evaluate import accuracy, predict
 from training.files import write_atomically
 from training.recipes import Recipe, learning_rate_factor
 
-EVALUATION_BATCH = 500
 STEPS_BETWEEN_READINGS = 20  # reading the loss waits for the device, so it is read seldom
 
 
@@ -93,17 +93,6 @@ def train(
             resume.save(run, trainee.network, trainee.optimizer, identity, history)
             report.write_metrics(run / "metrics.jsonl", history)
     return _finish(run, dataset.test, history, on)
-
-
-def predict(network: nn.Module, preprocess: Preprocess, images: Tensor) -> Tensor:
-    """Logits float32 [N, K] of uint8 images [N, H, W, C], on the images' device. The network must be in eval mode."""
-    with torch.inference_mode():
-        return torch.cat([network(preprocess(batch)).float() for batch in images.split(EVALUATION_BATCH)])
-
-
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of pictures, in 0..1, whose largest logit is that of the label."""
-    return int((logits.argmax(dim=1) == labels).sum()) / len(labels)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -11,10 +11,11 @@ from PIL import Image
 from torch import nn
 
 from tests.unit.runs import RECIPE, pictures, quick_train
-from training import checkpoint, data, loop, report, resume
+from training import checkpoint, data, evaluate, loop, report, resume
 from training.augment import Draws, augment
 from training.classifier import Preprocess
-from training.loop import Result, accuracy, epoch_seed, predict
+from training.evaluate import accuracy, predict
+from training.loop import Result, epoch_seed
 from training.recipes import learning_rate_factor
 
 MEASURES = {
@@ -166,7 +167,7 @@ def test_predictions_do_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -
     network = nn.Sequential(nn.Flatten(), nn.Linear(20 * 20 * 3, 10)).eval()
     preprocess = Preprocess([0.5] * 3, [0.25] * 3)
     whole = predict(network, preprocess, pictures().test.images)
-    monkeypatch.setattr(loop, "EVALUATION_BATCH", 7)
+    monkeypatch.setattr(evaluate, "BATCH", 7)
     assert torch.allclose(predict(network, preprocess, pictures().test.images), whole, atol=1e-5)
 
 

@@ -1,0 +1,100 @@
+"""What a network is worth on labelled pictures: accuracy, each class's share, calibration, who is taken for whom."""
+
+from dataclasses import dataclass
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+
+from training.checkpoint import CheckpointError, Metadata
+from training.classifier import Classifier, Preprocess
+from training.data import Split
+
+BATCH = 500
+CALIBRATION_BINS = 15
+# A confusion matrix of more classes fits no terminal.
+MOST_CLASSES_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures on N labelled pictures; `confusion` is int64 [K, K], rows the true classes, columns the answers."""
+
+    classes: tuple[str, ...]
+    accuracy: float
+    calibration_error: float
+    confusion: Tensor
+
+
+def evaluate(classifier: Classifier, metadata: Metadata, pictures: Split, classes: tuple[str, ...]) -> Evaluation:
+    """Measure a checkpoint's classifier on pictures of the same classes. Raises CheckpointError for others."""
+    if list(classes) != metadata.classes:
+        raise CheckpointError(f"the checkpoint knows other classes: {', '.join(metadata.classes)}")
+    logits = predict(classifier.network, classifier.preprocess, pictures.images).cpu()
+    labels = pictures.labels.cpu()
+    probabilities = torch.softmax(logits / metadata.temperature, dim=1)
+    return Evaluation(
+        classes=classes,
+        accuracy=accuracy(logits, labels),
+        calibration_error=calibration_error(probabilities, labels),
+        confusion=confusion(logits, labels),
+    )
+
+
+def predict(network: nn.Module, preprocess: Preprocess, images: Tensor) -> Tensor:
+    """Logits float32 [N, K] of uint8 images [N, H, W, C], on the images' device. The network must be in eval mode."""
+    with torch.inference_mode():
+        return torch.cat([network(preprocess(batch)).float() for batch in images.split(BATCH)])
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of pictures, in 0..1, whose largest logit is that of the label."""
+    return int((logits.argmax(dim=1) == labels).sum()) / len(labels)
+
+
+def confusion(logits: Tensor, labels: Tensor) -> Tensor:
+    """How often class i (row) was answered with class j (column): int64 [K, K]."""
+    classes = logits.shape[1]
+    pairs = labels * classes + logits.argmax(dim=1)
+    return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
+    """Expected calibration error in 0..1: confidence against accuracy in bins of equal width (Guo et al. 2017)."""
+    confidence, answer = probabilities.double().max(dim=1)
+    right = (answer == labels).double()
+    # Bins are open on the left: a confidence of exactly 1 belongs to the last one.
+    number = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gaps = torch.zeros(bins, dtype=torch.float64).index_add(0, number, right - confidence)
+    return float(gaps.abs().sum() / len(labels))
+
+
+def class_table(found: Evaluation) -> Table:
+    """Precision and recall of every class."""
+    title = f"accuracy {found.accuracy:.2%}, calibration error {found.calibration_error:.2%}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("class", "pictures", "found (recall)", "right when named (precision)"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    named = found.confusion.sum(dim=0).tolist()
+    there = found.confusion.sum(dim=1).tolist()
+    for number, name in enumerate(found.classes):
+        right = int(found.confusion[number, number])
+        table.add_row(name, f"{there[number]:,}", _share(right, there[number]), _share(right, named[number]))
+    return table
+
+
+def confusion_table(found: Evaluation) -> Table | None:
+    """The confusion matrix, rows the true classes; None where there are too many to show."""
+    if len(found.classes) > MOST_CLASSES_SHOWN:
+        return None
+    table = Table(title="true class (row) answered as (column)", title_justify="left")
+    table.add_column("")
+    for name in found.classes:
+        table.add_column(name[:5], justify="right")
+    for name, row in zip(found.classes, found.confusion.tolist(), strict=True):
+        table.add_row(name, *(str(count) if count else "." for count in row))
+    return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
