@@ -108,9 +108,11 @@ class TorchEngine:
         import torch
 
         from training import checkpoint
+        from training.device import keep_fp32_exact
 
         if device == "cuda" and not torch.cuda.is_available():
             raise EngineError("PyTorch finds no usable CUDA device")
+        keep_fp32_exact()
         self._torch = torch
         source = checkpoint.decode(bundle.load(WEIGHTS), WEIGHTS)
         self._classifier: Classifier = source.build_classifier().to(device)

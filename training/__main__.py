@@ -18,6 +18,7 @@ from training.resume import ResumeError, state_path
 def main(arguments: list[str] | None = None) -> int:
     """Parse and run one command. Returns the exit status."""
     options = _parser().parse_args(arguments)
+    device.keep_fp32_exact()
     try:
         options.run(options)
     except (TrainingError, DataError, ResumeError, CheckpointError, ValueError, OSError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from export.bundle import SELFCHECK, Bundle
 from export.parity import seeded_noise
@@ -150,6 +151,12 @@ def test_engines_agree(tiny_bundle: Bundle, name: str, limit: float, count: int)
     expected, found = (engines.load(each, tiny_bundle).run(pictures) for each in ("onnx-cpu", name))
     np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=limit)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=0, atol=limit)
+
+
+def test_pytorch_computes_in_full_fp32_and_not_in_tf32(tiny_bundle: Bundle) -> None:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        TorchEngine(tiny_bundle, "cpu")
+        assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize("engine", [OnnxEngine, TorchEngine])
