@@ -18,7 +18,7 @@ SERVING := .venv/serving-$(if $(DRIVER),cuda,cpu)
 .PHONY: help serve test setup train export bento image bench check
 
 help: ## list these commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(SERVING) ## serve a bundle on PORT (MODEL=DIR or TAG, default: the shipped one)
 	@$(PY) -m service serve --model $(MODEL) --port $(PORT)

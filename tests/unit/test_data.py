@@ -159,3 +159,15 @@ def test_an_archive_that_cannot_be_downloaded_is_named(
     monkeypatch.setattr(f"torchvision.datasets.{archive}", unreachable)
     with pytest.raises(DataError, match=r"nowhere.*could not be downloaded \(no route to host\)"):
         data.load(kind, Path("nowhere"))
+
+
+def test_large_files_are_read_in_threads_and_stay_in_order(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (12, 96, 96, 3), dtype=np.uint8)
+    for number, pixels in enumerate(noise):
+        path = tmp_path / "many" / ("train" if number < 8 else "test") / "ab"[number % 2] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        assert path.stat().st_size > data.SMALL_FILE
+    train = data.load("folder", tmp_path / "many", size=96).train
+    assert train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert np.array_equal(train.images.numpy(), noise[[0, 2, 4, 6, 1, 3, 5, 7]])
