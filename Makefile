@@ -21,7 +21,7 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(SERVING) ## serve a bundle on PORT (MODEL=DIR or TAG, default: the shipped one)
-	@$(PY) -m service serve --model $(MODEL) --port $(PORT)
+	@$(PY) -m service serve --model '$(MODEL)' --port '$(PORT)'
 
 test: .venv/everything check ## install what tests need, lint, check types, run every test
 	$(PY) -m pytest
@@ -34,19 +34,19 @@ check: .venv/everything ## lint and check types
 setup: .venv/everything ## install everything: serving, training, export, tests
 
 train: .venv/everything ## train RECIPE on DATA from DATA_DIR into RUN (more options in ARGS)
-	$(PY) -m training train --recipe $(RECIPE) --data $(DATA) --data-dir $(DATA_DIR) --out $(RUN) $(ARGS)
+	$(PY) -m training train --recipe '$(RECIPE)' --data '$(DATA)' --data-dir '$(DATA_DIR)' --out '$(RUN)' $(ARGS)
 
 export: .venv/everything ## CHECKPOINT through the parity gate to build/bundle and the store
-	$(PY) -m export $(CHECKPOINT) --out build/bundle --store alexnet $(ARGS)
+	$(PY) -m export '$(CHECKPOINT)' --out build/bundle --store alexnet $(ARGS)
 
 bento: .venv/everything ## build a Bento with MODEL inside
-	$(PY) -m service bento --model $(MODEL)
+	$(PY) -m service bento --model '$(MODEL)'
 
 image: .venv/everything ## build a container image of it (BACKEND=docker, podman or buildah)
-	$(PY) -m service image --model $(MODEL) --backend $(BACKEND)
+	$(PY) -m service image --model '$(MODEL)' --backend '$(BACKEND)'
 
 bench: .venv/everything ## compare engines on MODEL in one run
-	$(PY) -m benchmarks.inference --model $(MODEL)
+	$(PY) -m benchmarks.inference --model '$(MODEL)'
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'

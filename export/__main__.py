@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (checkpoint.CheckpointError, data.DataError, GraphError, BundleError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"\nstopped; {options.out} is as it was", file=sys.stderr)
+        return 130
     console.print(report.table())
     for side, share in report.accuracy.items():
         console.print(f"accuracy with {side}: {share:.2%}", soft_wrap=True)

@@ -101,13 +101,13 @@ def _photograph(path: Path, size: int, channels: int) -> Pixels:
 
 
 def _selfcheck(reference: parity.Runner, meta: Metadata) -> bytes:
-    """A few pictures and the logits that an engine must reproduce, as an uncompressed npz without pickles."""
+    """A few pictures and the outputs that an engine must reproduce, as an uncompressed npz without pickles."""
     images = parity.seeded_noise(SELFCHECK_PICTURES, meta.size, meta.channels, seed=1)
     # Every second one smooth, since noise alone stays far from what photographs do to a network.
     images[::2] = images[::2, :1, :1]
     images[::2, : meta.size // 2] //= 2
     buffer = io.BytesIO()
-    np.savez(buffer, images=images, logits=reference(images))
+    np.savez(buffer, images=images, **reference(images)._asdict())
     return buffer.getvalue()
 
 
@@ -134,12 +134,13 @@ def _document(name: str, meta: Metadata, report: ParityReport, weights_sha256: s
 
 def _parity_section(report: ParityReport) -> str:
     rows = "".join(
-        f"| {batch.batch_size} | {batch.max_logit_difference:.1e} | {batch.other_answers} | {batch.near_ties} |\n"
+        f"| {batch.batch_size} | {batch.max_logit_difference:.1e} | {batch.max_probability_difference:.1e} "
+        f"| {batch.other_answers} | {batch.near_ties} |\n"
         for batch in report.batches
     )
     shares = ", ".join(f"{side} {share:.2%}" for side, share in report.accuracy.items())
     return (
-        f"\n## Parity of PyTorch and ONNX Runtime\n\nOn {report.pictures}; the limit for logits is "
+        f"\n## Parity of PyTorch and ONNX Runtime\n\nOn {report.pictures}; the limit is "
         f"{parity.LOGIT_LIMIT:.0e}.{f' Accuracy on them: {shares}.' if shares else ''}\n\n"
-        f"| batch | max logit difference | other answers | near ties |\n|---|---|---|---|\n{rows}"
+        f"| batch | logits differ by | probabilities by | other answers | near ties |\n|---|---|---|---|---|\n{rows}"
     )

@@ -1,7 +1,7 @@
 """The bundle: one directory that holds a model and describes it; the contract between export and service.
 
 `bundle.json` names every other file with its size and SHA-256, so a changed, missing or added file is noticed. The
-version of a bundle is the hash of its `bundle.json`. Reading needs the standard library alone.
+version of a bundle is the hash of its `bundle.json`. Reading needs no onnx and no torch.
 """
 
 import hashlib
@@ -11,7 +11,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from training.files import sync_directory, write_atomically
 
@@ -22,6 +25,13 @@ MODEL, WEIGHTS, SELFCHECK = "model.onnx", "weights.safetensors", "selfcheck.npz"
 STORE_FILES = frozenset({"model.yaml"})
 # A manifest of 1,000 classes is 30 KB; a larger file is none of ours.
 MANIFEST_LIMIT = 4 << 20
+
+
+class Outputs(NamedTuple):
+    """What the graph gives for N pictures: float32 logits [N, K] and probabilities [N, K]."""
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
 
 
 class BundleError(Exception):

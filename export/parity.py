@@ -14,17 +14,19 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
+from export.bundle import Outputs
 from training.classifier import Classifier
 from training.pixels import Pixels
 
-Logits = NDArray[np.float32]
-Runner = Callable[[Pixels], Logits]
+Runner = Callable[[Pixels], Outputs]
 
 BATCH_SIZES = (1, 2, 17, 128)
 MINIMUM_PICTURES = 256
 # Both sides compute in fp32 and differ only in the order of sums: on our networks by about 1e-5, so 1e-4 leaves room
 # for other processors and is far below any difference that changes an answer.
 LOGIT_LIMIT = 1e-4
+# Softmax never widens a difference of logits, and the service answers with probabilities.
+PROBABILITY_LIMIT = 1e-4
 
 
 class ParityError(Exception):
@@ -42,6 +44,7 @@ class BatchParity:
     batch_size: int
     pictures: int
     max_logit_difference: float
+    max_probability_difference: float
     near_ties: int  # pictures whose two largest logits lie within twice the limit: their order may differ
     other_answers: int  # pictures with another answer although they are no near tie
     near_ties_swapped: int
@@ -49,7 +52,8 @@ class BatchParity:
     @property
     def passed(self) -> bool:
         """Whether this batch size meets the limits; a difference that is not a number does not."""
-        return self.max_logit_difference <= LOGIT_LIMIT and self.other_answers == 0
+        close = self.max_logit_difference <= LOGIT_LIMIT and self.max_probability_difference <= PROBABILITY_LIMIT
+        return close and self.other_answers == 0
 
 
 @dataclass(frozen=True)
@@ -70,20 +74,23 @@ class ParityReport:
         return {
             "pictures": self.pictures,
             "logit_limit": LOGIT_LIMIT,
+            "probability_limit": PROBABILITY_LIMIT,
             "batches": [asdict(batch) for batch in self.batches],
             "accuracy": self.accuracy,
         }
 
     def table(self) -> Table:
         """The report for people."""
-        table = Table(title=f"Logits of PyTorch and ONNX Runtime on {self.pictures}", title_justify="left")
-        for heading in ("batch", "max difference", "limit", "other answers", "near ties (swapped)", ""):
+        table = Table(
+            title=f"PyTorch and ONNX Runtime on {self.pictures}, limit {LOGIT_LIMIT:.0e}", title_justify="left"
+        )
+        for heading in ("batch", "logits differ by", "probabilities by", "other answers", "near ties (swapped)", ""):
             table.add_column(heading, justify="right")
         for batch in self.batches:
             table.add_row(
                 str(batch.batch_size),
                 f"{batch.max_logit_difference:.1e}",
-                f"{LOGIT_LIMIT:.0e}",
+                f"{batch.max_probability_difference:.1e}",
                 str(batch.other_answers),
                 f"{batch.near_ties} ({batch.near_ties_swapped})",
                 "pass" if batch.passed else "FAIL",
@@ -104,26 +111,27 @@ def gate(
     found = {size: _in_batches(candidate, images, size) for size in BATCH_SIZES}
     accuracy = {}
     if labels is not None:
-        accuracy["pytorch"] = float(np.mean(expected.argmax(axis=1) == labels))
-        accuracy["fp32"] = float(np.mean(found[BATCH_SIZES[-1]].argmax(axis=1) == labels))
-    batches = tuple(compare(expected, logits, size) for size, logits in found.items())
+        accuracy["pytorch"] = float(np.mean(expected.logits.argmax(axis=1) == labels))
+        accuracy["fp32"] = float(np.mean(found[BATCH_SIZES[-1]].probabilities.argmax(axis=1) == labels))
+    batches = tuple(compare(expected, outputs, size) for size, outputs in found.items())
     report = ParityReport(pictures, batches, accuracy)
     if not report.passed:
         raise ParityError(report)
     return report
 
 
-def compare(expected: Logits, found: Logits, batch_size: int) -> BatchParity:
-    """Compare two float32 [N, K] arrays of logits."""
-    if expected.shape != found.shape:
-        raise ValueError(f"the graph gives logits of shape {found.shape}, the network {expected.shape}")
-    top = np.sort(expected, axis=1)
+def compare(expected: Outputs, found: Outputs, batch_size: int) -> BatchParity:
+    """Compare the outputs for the same pictures; the answer is the class of the largest probability."""
+    if expected.logits.shape != found.logits.shape:
+        raise ValueError(f"the graph gives logits of shape {found.logits.shape}, the network {expected.logits.shape}")
+    top = np.sort(expected.logits, axis=1)
     tie = top[:, -1] - top[:, -2] <= 2 * LOGIT_LIMIT
-    differs = expected.argmax(axis=1) != found.argmax(axis=1)
+    differs = expected.logits.argmax(axis=1) != found.probabilities.argmax(axis=1)
     return BatchParity(
         batch_size=batch_size,
-        pictures=len(expected),
-        max_logit_difference=float(np.abs(expected - found).max()),
+        pictures=len(expected.logits),
+        max_logit_difference=float(np.abs(expected.logits - found.logits).max()),
+        max_probability_difference=float(np.abs(expected.probabilities - found.probabilities).max()),
         near_ties=int(tie.sum()),
         other_answers=int((differs & ~tie).sum()),
         near_ties_swapped=int((differs & tie).sum()),
@@ -133,9 +141,9 @@ def compare(expected: Logits, found: Logits, batch_size: int) -> BatchParity:
 def torch_runner(classifier: Classifier) -> Runner:
     """PyTorch in fp32 on the CPU."""
 
-    def run(images: Pixels) -> Logits:
+    def run(images: Pixels) -> Outputs:
         with torch.inference_mode():
-            return np.asarray(classifier(torch.from_numpy(images))[0].numpy())
+            return Outputs(*(output.numpy() for output in classifier(torch.from_numpy(images))))
 
     return run
 
@@ -144,14 +152,15 @@ def onnx_runner(model: bytes) -> Runner:
     """ONNX Runtime's CPU provider."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
-    def run(images: Pixels) -> Logits:
-        return np.asarray(session.run(["logits"], {"images": images})[0])
+    def run(images: Pixels) -> Outputs:
+        return Outputs(*session.run(list(Outputs._fields), {"images": images}))
 
     return run
 
 
-def _in_batches(run: Runner, images: Pixels, size: int) -> Logits:
-    return np.concatenate([run(images[start : start + size]) for start in range(0, len(images), size)])
+def _in_batches(run: Runner, images: Pixels, size: int) -> Outputs:
+    parts = [run(images[start : start + size]) for start in range(0, len(images), size)]
+    return Outputs(*(np.concatenate(output) for output in zip(*parts, strict=True)))
 
 
 def seeded_noise(count: int, size: int, channels: int, seed: int = 0) -> Pixels:

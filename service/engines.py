@@ -11,13 +11,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
-from export.bundle import MODEL, SELFCHECK, WEIGHTS, Bundle
+from export.bundle import MODEL, SELFCHECK, WEIGHTS, Bundle, Outputs
 from service.settings import ENGINES
 from training.pixels import Pixels
 
@@ -41,13 +40,6 @@ logger = logging.getLogger("alexnet")
 
 class EngineError(Exception):
     """An engine cannot run here; the message says why."""
-
-
-class Outputs(NamedTuple):
-    """float32 logits [N, K] and probabilities [N, K]."""
-
-    logits: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
 
 
 class Engine(Protocol):
@@ -156,12 +148,12 @@ def choose(wanted: str, bundle: Bundle, loader: Callable[[str, Bundle], Engine] 
 def self_check(engine: Engine, bundle: Bundle) -> None:
     """Let the engine reproduce the outputs stored in the bundle. Raises EngineError where it does not."""
     with np.load(io.BytesIO(bundle.load(SELFCHECK)), allow_pickle=False) as stored:
-        images, expected = stored["images"], stored["logits"]
-    difference = float(np.abs(engine.run(images).logits - expected).max())
-    if not difference <= SELFCHECK_LIMIT:
-        raise EngineError(
-            f"its logits differ by {difference:.1e} from the bundle's self-check (limit {SELFCHECK_LIMIT:.0e})"
-        )
+        found = engine.run(stored["images"])
+        for output, values in found._asdict().items():
+            difference = float(np.abs(values - stored[output]).max())
+            if not difference <= SELFCHECK_LIMIT:
+                limit = f"limit {SELFCHECK_LIMIT:.0e}"
+                raise EngineError(f"its {output} differ by {difference:.1e} from the bundle's self-check ({limit})")
 
 
 def _require_cuda_driver() -> None:

@@ -44,8 +44,8 @@ async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
     """Handler for what Starlette itself refuses: unknown paths and methods, multipart it cannot read."""
     assert isinstance(error, HTTPException)
     details = {
-        HTTPStatus.NOT_FOUND: f"there is nothing at {request.url.path}; pictures go to POST /classify",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not take {request.method}",
+        HTTPStatus.NOT_FOUND: f"there is nothing at {request.scope['path']}; pictures go to POST /classify",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.scope['path']} does not take {request.method}",
     }
     detail = details.get(HTTPStatus(error.status_code), error.detail)
     return problem_response(error.status_code, detail, error.headers)

@@ -3,6 +3,7 @@
 import io
 
 from PIL import Image
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
 from service.errors import PictureError
 from training.pixels import Pixels, to_pixels
@@ -25,11 +26,20 @@ def decode(content: bytes, *, size: int, channels: int, max_pixels: int) -> Pixe
                 raise PictureError(
                     f"the picture has {width}x{height} pixels, more than the {max_pixels:,} allowed; scale it down"
                 )
+            _refuse_large_tiles(image, max_pixels)
             return to_pixels(image, size, channels)
     except PictureError:
         raise
     except Exception as error:  # damaged files make decoders raise nearly anything
         raise PictureError(f"the picture is damaged or cut short ({_short(error)}); send the whole file") from error
+
+
+def _refuse_large_tiles(image: Image.Image, max_pixels: int) -> None:
+    """A TIFF of a few pixels may lie in one huge tile, which is decoded whole."""
+    if isinstance(image, TiffImageFile):
+        tile = [image.tag_v2.get(tag, 1) for tag in (TILEWIDTH, TILELENGTH)]
+        if tile[0] * tile[1] > max_pixels:
+            raise PictureError(f"the picture's tiles have {tile[0]}x{tile[1]} pixels, more than {max_pixels:,}")
 
 
 def _opened(content: bytes) -> Image.Image:

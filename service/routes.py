@@ -1,14 +1,17 @@
 """HTTP: POST /classify and GET /model. Reads requests within their limits and hands the work to `classify`."""
 
+import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from python_multipart.multipart import parse_options_header
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -25,6 +28,7 @@ from service.settings import Settings
 
 PART = "images"
 DEFAULT_TOP_K = 3
+BODY_SECONDS = 20
 # What `curl --data-binary` sends when nobody names a type.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
 RAW_TYPES = frozenset({"", "application/octet-stream", CURL_DEFAULT})
@@ -62,11 +66,11 @@ async def post_classify(request: Request) -> Response:
     serving: Serving = request.app.state.serving
     top_k = _top_k(request, len(serving.bundle.classes))
     limited = Request(request.scope, _limit_body(request, serving.settings.max_body_bytes))
+    await _read_body(limited)
     uploads = await _uploads(limited, serving.settings.max_pictures)
     engine = serving.choice.engine
-    predictions = await run_in_threadpool(
-        classify, uploads, engine, serving.bundle, top_k=top_k, max_pixels=serving.settings.max_pixels
-    )
+    work = partial(classify, uploads, engine, serving.bundle, top_k=top_k, max_pixels=serving.settings.max_pixels)
+    predictions = await to_thread.run_sync(work, limiter=_limiter(request.app))
     if all("error" in prediction for prediction in predictions):
         detail = predictions[0]["error"] if len(predictions) == 1 else "none of the files could be used; see errors"
         raise Problem(HTTPStatus.BAD_REQUEST, detail, errors=predictions)
@@ -114,6 +118,24 @@ def _limit_body(request: Request, limit: int) -> Receive:
     return receive
 
 
+async def _read_body(request: Request) -> None:
+    """Wait for the whole body, but not for ever: a server that is to stop waits for its open requests."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            await request.body()
+    except TimeoutError:
+        detail = f"the request did not arrive within {BODY_SECONDS} s; send it faster or in parts"
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, detail) from None
+
+
+def _limiter(app: Starlette) -> CapacityLimiter:
+    """As many requests are decoded at once as there are cores: a large picture takes hundreds of megabytes."""
+    if not hasattr(app.state, "limiter"):
+        app.state.limiter = CapacityLimiter(os.cpu_count() or 1)
+    limiter: CapacityLimiter = app.state.limiter
+    return limiter
+
+
 async def _uploads(request: Request, max_pictures: int) -> list[Upload]:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":
@@ -145,7 +167,7 @@ async def _multipart_uploads(request: Request, max_pictures: int) -> list[Upload
 async def _refuse_cut_form(request: Request) -> None:
     """Without this a form that lost its end would lose its last picture in silence."""
     boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
-    if b"--" + boundary + b"--" not in await request.body():
+    if boundary and b"--" + boundary + b"--" not in await request.body():
         raise Problem(HTTPStatus.BAD_REQUEST, "the form is cut short: its closing boundary is missing; send all of it")
 
 

@@ -42,11 +42,19 @@ class AlexNetService:
             bundle.read(Path(bentoml.models.get(TAG).path))
         except bundle.BundleError as error:
             raise BentoMLException(str(error)) from None
-        if SETTINGS.engine != "auto":
-            # In a process of its own, because a CUDA context would stay in the parent for good.
-            check = subprocess.run([sys.executable, "-m", "service", "check"], capture_output=True, text=True)
-            if check.returncode:
-                raise BentoMLException(check.stderr.strip().removeprefix("error: "))
+        # In a process of its own, because a CUDA context would stay in the parent for good; from this very code,
+        # wherever `bentoml serve` was started.
+        source = Path(__file__).resolve().parents[1]
+        path = os.pathsep.join([str(source), *filter(None, [os.environ.get("PYTHONPATH")])])
+        check = subprocess.run(
+            [sys.executable, "-m", "service", "check"],
+            cwd=source,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+        )
+        if check.returncode:
+            raise BentoMLException(check.stderr.strip().removeprefix("error: "))
 
     def __init__(self) -> None:
         served = bundle.read(Path(self.model.path))

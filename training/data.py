@@ -173,7 +173,7 @@ def _read_tree(root: Path, classes: tuple[str, ...], size: int) -> Split:
     labels: list[int] = []
     for label, name in enumerate(classes):
         folder = root / name
-        found = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        found = sorted(path for path in folder.glob("*") if _is_picture(path))
         if not found:
             raise DataError(f"{folder} holds no JPEG or PNG picture; add some or remove the class")
         paths += found
@@ -184,6 +184,11 @@ def _read_tree(root: Path, classes: tuple[str, ...], size: int) -> Split:
     else:
         images = [_read_picture(path, size) for path in paths]
     return Split(torch.from_numpy(np.stack(images)), torch.tensor(labels))
+
+
+def _is_picture(path: Path) -> bool:
+    """By its ending; hidden files (macOS leaves some) are none."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
 def _read_picture(path: Path, size: int) -> Pixels:

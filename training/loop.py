@@ -75,7 +75,7 @@ def train(
     trainee = _trainee(recipe, metadata, on)
     identity = _identity(metadata)
     history: list[resume.Epoch] = []
-    if go_on:
+    if go_on and not _was_killed_in_its_first_epoch(run):
         state = resume.load(run, identity)
         resume.restore(state, trainee.network, trainee.optimizer)
         history = state.history
@@ -98,6 +98,14 @@ def train(
 def epoch_seed(seed: int, epoch: int) -> int:
     """The seed of one epoch's random numbers: a prime apart, so that runs with neighbouring seeds share none."""
     return seed * 1_000_003 + epoch
+
+
+def _was_killed_in_its_first_epoch(run: Path) -> bool:
+    """Whether there is a checkpoint, but neither a state to go on from nor a finished run: then it starts again."""
+    best = run / "checkpoint.safetensors"
+    if resume.state_path(run).exists() or not best.exists():
+        return False
+    return "test" not in checkpoint.load(best).metadata.accuracy
 
 
 def _refuse_misfit(recipe: Recipe, dataset: Dataset, fit: Split) -> None:

@@ -18,9 +18,10 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> Pixels:
 
     The aspect ratio is not kept: nothing of the picture is cut away. Grey, palette, CMYK and 16-bit pictures are
     converted; `channels` is 3 (RGB) or 1 (grey). A picture that has the right size already is not resampled.
+    `image` itself is turned upright.
     """
-    upright = ImageOps.exif_transpose(image)
-    colour = _flatten(upright).convert(COLOUR_MODES[channels])
+    ImageOps.exif_transpose(image, in_place=True)
+    colour = _flatten(image).convert(COLOUR_MODES[channels])
     if colour.size != (size, size):
         # A gap of 3 box-shrinks large pictures first; the Pillow manual calls the result nearly indistinguishable.
         colour = colour.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
@@ -28,7 +29,9 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> Pixels:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Bring 16-bit grey to 8 bits and put transparency over white."""
+    """Bring 16-bit grey to 8 bits and put transparency over white. Raises ValueError for floating-point pictures."""
+    if image.mode == "F":
+        raise ValueError("pictures of floating-point values have no defined white")
     if image.mode.startswith("I"):
         # Pillow would clip at 255; 65535 / 257 = 255 maps the whole 16-bit range onto 8 bits.
         values = np.asarray(image).astype(np.int64) // 257

@@ -70,7 +70,10 @@ class Recipe:
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """The same recipe in `epochs` epochs, shared among the stages in proportion, at least one for each."""
-        _require(epochs >= len(self.stages), f"{len(self.stages)} stages need at least as many epochs, not {epochs}")
+        _require(
+            epochs >= len(self.stages),
+            f"{epochs} epochs are too few: the recipe needs {len(self.stages)} or more, one for every stage",
+        )
         ends = [0]
         for done in range(len(self.stages)):
             share = sum(stage.epochs for stage in self.stages[: done + 1]) / self.epochs

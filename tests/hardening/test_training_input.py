@@ -120,7 +120,9 @@ def test_an_out_folder_that_cannot_be_made_is_found_before_the_first_epoch(tmp_p
 
 @pytest.mark.usefixtures("no_training")
 def test_a_recipe_for_an_unknown_network_is_refused_with_the_valid_names(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown network 'vgg'; there are: alexnet-bn, compact"):
+    with pytest.raises(
+        ValueError, match="unknown network 'vgg'; there are: alexnet, alexnet-32-big, alexnet-bn, compact"
+    ):
         quick_train(tmp_path / "run", replace(RECIPE, network="vgg"))
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from export.bundle import Bundle
-from service.engines import Choice, Engine, Outputs
+from export.bundle import Bundle, Outputs
+from service.engines import Choice, Engine
 from service.routes import Serving, build_app
 from service.settings import Settings
 from training.pixels import Pixels

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from export.bundle import Outputs
 from service.classify import MAX_BATCH, Upload, classify
-from service.engines import Outputs
 from tests.unit.fakes import BUNDLE, CLASSES, ChannelEngine, owner, png
 from training.pixels import Pixels
 

@@ -171,3 +171,11 @@ def test_large_files_are_read_in_threads_and_stay_in_order(tmp_path: Path) -> No
     train = data.load("folder", tmp_path / "many", size=96).train
     assert train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert np.array_equal(train.images.numpy(), noise[[0, 2, 4, 6, 1, 3, 5, 7]])
+
+
+def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
+    for part, name in [("train", "a"), ("train", "b"), ("test", "a"), ("test", "b")]:
+        for number in range(2):
+            colour(tmp_path / part / name / f"{number}.png", (number, 0, 0))
+        (tmp_path / part / name / "._0.png").write_bytes(b"left by a file manager")
+    assert len(data.load("folder", tmp_path).train) == 4

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from export.bundle import SELFCHECK, Bundle
+from export.bundle import SELFCHECK, Bundle, Outputs
 from export.parity import seeded_noise
 from service import engines
-from service.engines import EngineError, OnnxEngine, Outputs, TorchEngine, choose, self_check
+from service.engines import EngineError, OnnxEngine, TorchEngine, choose, self_check
 from service.settings import ENGINES
 from tests.unit.fakes import BUNDLE
 from training.pixels import Pixels
@@ -27,11 +27,12 @@ class FakeEngine:
     name: str
     error: float = 0.0
     device: str = "fake"
+    probability_error: float = 0.0
 
     def run(self, images: Pixels) -> Outputs:
         """Classify uint8 images [N, H, W, C]."""
         logits = images[:, 0, 0, :1].astype(np.float32) + np.float32(self.error)
-        return Outputs(logits, logits)
+        return Outputs(logits, logits + np.float32(self.probability_error))
 
 
 def loader(reasons: Mapping[str, str]) -> Callable[[str, Bundle], FakeEngine]:
@@ -57,11 +58,17 @@ class SelfChecked:
         """The content of the self-check."""
         assert name == SELFCHECK
         buffer = io.BytesIO()
-        np.savez(buffer, images=self.images, logits=self.images[:, 0, 0, :1].astype(np.float32))
+        first = self.images[:, 0, 0, :1].astype(np.float32)
+        np.savez(buffer, images=self.images, logits=first, probabilities=first)
         return buffer.getvalue()
 
 
 SELF_CHECKED: Any = SelfChecked()
+
+
+def test_an_engine_with_right_logits_and_wrong_probabilities_fails_the_self_check() -> None:
+    with pytest.raises(EngineError, match=r"its probabilities differ by 1\.0"):
+        self_check(FakeEngine("onnx-cpu", probability_error=1.0), SELF_CHECKED)
 
 
 @pytest.mark.parametrize("first", range(4))

@@ -8,8 +8,10 @@ import pytest
 
 from export import __main__ as command
 from export import bundle, parity
+from export.bundle import Outputs
 from training import checkpoint
 from training.loop import Result
+from training.pixels import Pixels
 
 
 def test_a_checkpoint_becomes_a_bundle_and_a_stored_model(
@@ -31,7 +33,10 @@ def test_a_note_stands_in_the_card(tiny_run: Result, tmp_path: Path) -> None:
 def test_a_failed_gate_prints_its_table_and_writes_nothing(
     tiny_run: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parity, "onnx_runner", lambda _: lambda images: np.zeros((len(images), 10), np.float32))
+    def zeros(images: Pixels) -> Outputs:
+        return Outputs(*np.zeros((2, len(images), 10), np.float32))
+
+    monkeypatch.setattr(parity, "onnx_runner", lambda _: zeros)
     assert command.main([str(tiny_run.path), "--out", str(tmp_path / "bundle")]) == 1
     assert "FAIL" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []

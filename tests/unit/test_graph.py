@@ -54,7 +54,7 @@ def test_temperature_divides_the_logits_of_the_probabilities_alone() -> None:
     run = parity.onnx_runner(graph.to_onnx(classifier, size=4, channels=3, classes=["a", "b", "c"]))
     images = np.full((1, 4, 4, 3), (0, 127.5, 255), np.float32).astype(np.uint8)
     # (0/255, 127/255, 255/255) with mean 0.5 and deviation 0.25 are -2, -0.0078 and 2.
-    assert run(images)[0] == pytest.approx([-2, (127 / 255 - 0.5) / 0.25, 2], abs=1e-6)
+    assert run(images).logits[0] == pytest.approx([-2, (127 / 255 - 0.5) / 0.25, 2], abs=1e-6)
     with torch.inference_mode():
         logits, probabilities = classifier(torch.from_numpy(images))
     assert torch.allclose(probabilities, torch.softmax(logits / 2, dim=1))

@@ -138,3 +138,21 @@ def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
 @pytest.mark.parametrize("size", [(0, 8), (8, 0), (0, 0)])
 def test_a_picture_without_pixels_is_refused(size: tuple[int, int]) -> None:
     assert "picture" in refusal(png_header(*size))
+
+
+def tiled_tiff(tile: int) -> bytes:
+    """A grey TIFF of 4x4 pixels in one tile of `tile` x `tile`, whose data is empty."""
+    entries = [(256, 4), (257, 4), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile), (323, tile), (324, 8), (325, 0)]
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
+
+
+def test_a_tiff_in_one_huge_tile_is_refused_before_it_is_decoded() -> None:
+    assert "tiles have 26500x26500 pixels" in refusal(tiled_tiff(26_500))
+    assert "damaged" in refusal(tiled_tiff(16))
+
+
+def test_a_floating_point_tiff_is_refused_rather_than_taken_for_black() -> None:
+    buffer = io.BytesIO()
+    Image.new("F", (8, 8), 0.5).save(buffer, "TIFF")
+    assert "floating-point" in refusal(buffer.getvalue())

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from starlette.types import Message
 
+from service import routes
 from tests.unit.fakes import NOWHERE, BrokenEngine, ask, encoded, images, owner, png, serving_app
 
 MEBIBYTE = 1 << 20
@@ -188,3 +189,21 @@ def test_a_picture_with_too_many_pixels_is_a_bad_request() -> None:
     content = encoded(Image.new("L", (1001, 1000)), "PNG")
     answer = ask(serving_app(max_megapixels=1), "POST", "/classify", content=content)
     assert "1001x1000" in problem(answer, 400)["detail"]
+
+
+def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "BODY_SECONDS", 0.05)
+    receive_forever = asyncio.Event().wait
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        await receive_forever()
+        raise AssertionError("nothing ever comes")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/classify", "query_string": b"", "headers": []}
+    asyncio.run(serving_app()(scope, receive, send))
+    assert sent[0]["status"] == 408
+    assert b"did not arrive within" in sent[1]["body"]

@@ -87,7 +87,7 @@ def test_every_stage_keeps_an_epoch_and_none_is_lost(lengths: tuple[int, int, in
 
 
 def test_fewer_epochs_than_stages_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 stages need at least as many epochs, not 2"):
+    with pytest.raises(ValueError, match="2 epochs are too few: the recipe needs 3 or more"):
         THREE_STAGES.with_epochs(2)
 
 

@@ -1,6 +1,7 @@
 """Resuming: a run that was stopped and goes on ends where an uninterrupted run ends, bit by bit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.unit.runs import interrupt_at_batch, quick_train
-from training import loop, resume
+from training import checkpoint, loop, resume
 from training.loop import Result
 
 CLOCK = {"seconds", "images_per_second"}
@@ -97,3 +98,13 @@ def test_the_state_holds_the_network_and_a_momentum_for_every_parameter(quick_ru
     names = last_epoch(quick_run.path.parent)
     parameters = [name for name, tensor in names.items() if name.startswith("network.") and is_learned(name, tensor)]
     assert len([name for name in names if name.endswith(".momentum_buffer")]) == len(parameters)
+
+
+def test_a_run_killed_before_its_first_state_starts_again(tmp_path: Path) -> None:
+    whole = quick_train(tmp_path / "whole")
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    source = checkpoint.load(whole.path)
+    unfinished = replace(source.metadata, accuracy={"validation": 0.1})
+    checkpoint.save(killed / "checkpoint.safetensors", unfinished, source.weights)
+    assert quick_train(killed, go_on=True).metadata.weights_sha256 == whole.metadata.weights_sha256
