@@ -87,7 +87,7 @@ def test_pictures_from_files_need_their_folder(tmp_path: Path, capsys: Captured)
 
 @pytest.mark.parametrize("epochs", ["0", "-1"])
 def test_impossible_epochs_are_refused(epochs: str, tmp_path: Path, capsys: Captured) -> None:
-    assert f"not {epochs}" in refused(tmp_path / "run", capsys, "--epochs", epochs)
+    assert f"{epochs} epochs are too few" in refused(tmp_path / "run", capsys, "--epochs", epochs)
 
 
 def test_pictures_too_small_for_the_network_are_refused(tmp_path: Path, capsys: Captured) -> None:
