@@ -25,7 +25,7 @@ MINIMUM_PICTURES = 256
 # Both sides compute in fp32 and differ only in the order of sums: on our networks by about 1e-5, so 1e-4 leaves room
 # for other processors and is far below any difference that changes an answer.
 LOGIT_LIMIT = 1e-4
-# Softmax never widens a difference of logits, and the service answers with probabilities.
+# What the service answers with; at temperature 1 softmax at least halves a difference of logits.
 PROBABILITY_LIMIT = 1e-4
 
 

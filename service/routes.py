@@ -58,6 +58,8 @@ def build_app() -> Starlette:
         exception_handlers={Problem: on_problem, HTTPException: on_http_exception},
     )
     app.router.redirect_slashes = False
+    # As many requests are decoded at once as there are cores: a large picture takes hundreds of megabytes.
+    app.state.limiter = CapacityLimiter(os.cpu_count() or 1)
     return app
 
 
@@ -70,7 +72,7 @@ async def post_classify(request: Request) -> Response:
     uploads = await _uploads(limited, serving.settings.max_pictures)
     engine = serving.choice.engine
     work = partial(classify, uploads, engine, serving.bundle, top_k=top_k, max_pixels=serving.settings.max_pixels)
-    predictions = await to_thread.run_sync(work, limiter=_limiter(request.app))
+    predictions = await to_thread.run_sync(work, limiter=request.app.state.limiter)
     if all("error" in prediction for prediction in predictions):
         detail = predictions[0]["error"] if len(predictions) == 1 else "none of the files could be used; see errors"
         raise Problem(HTTPStatus.BAD_REQUEST, detail, errors=predictions)
@@ -126,14 +128,6 @@ async def _read_body(request: Request) -> None:
     except TimeoutError:
         detail = f"the request did not arrive within {BODY_SECONDS} s; send it faster or in parts"
         raise Problem(HTTPStatus.REQUEST_TIMEOUT, detail) from None
-
-
-def _limiter(app: Starlette) -> CapacityLimiter:
-    """As many requests are decoded at once as there are cores: a large picture takes hundreds of megabytes."""
-    if not hasattr(app.state, "limiter"):
-        app.state.limiter = CapacityLimiter(os.cpu_count() or 1)
-    limiter: CapacityLimiter = app.state.limiter
-    return limiter
 
 
 async def _uploads(request: Request, max_pictures: int) -> list[Upload]:

@@ -37,11 +37,7 @@ class AlexNetService:
     @bentoml.on_deployment
     @staticmethod
     def refuse_early() -> None:
-        """Check in the parent process, before any worker: BentoML restarts a worker that fails without end."""
-        try:
-            bundle.read(Path(bentoml.models.get(TAG).path))
-        except bundle.BundleError as error:
-            raise BentoMLException(str(error)) from None
+        """Check model and engine before any worker starts: BentoML restarts a worker that fails without end."""
         # In a process of its own, because a CUDA context would stay in the parent for good; from this very code,
         # wherever `bentoml serve` was started.
         source = Path(__file__).resolve().parents[1]
@@ -54,7 +50,8 @@ class AlexNetService:
             text=True,
         )
         if check.returncode:
-            raise BentoMLException(check.stderr.strip().removeprefix("error: "))
+            lines = check.stderr.strip().splitlines() or [f"the check of the engine ended with {check.returncode}"]
+            raise BentoMLException(lines[-1].removeprefix("error: "))
 
     def __init__(self) -> None:
         served = bundle.read(Path(self.model.path))
