@@ -1,23 +1,30 @@
-"""Command line: python -m training train | evaluate | summary"""
+"""Command line: python -m training train | ladder | recipes | evaluate | summary"""
 
 import argparse
+import json
 import sys
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from training import checkpoint, data, device, evaluate, report, summary
+from training import checkpoint, data, device, distributed, evaluate, ladder, ladder_report, report, summary
 from training.checkpoint import CheckpointError
-from training.data import DataError
-from training.loop import TrainingError, train
+from training.data import DataError, Dataset
+from training.epoch import TrainingError
+from training.files import write_atomically
+from training.loop import train
 from training.networks import NETWORKS
+from training.recipe import RecipeError
 from training.recipes import RECIPES, named_recipe
 from training.resume import ResumeError, state_path
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse and run one command. Returns the exit status."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(words, argparse.Namespace(words=words))
     device.keep_fp32_exact()
     try:
         options.run(options)
@@ -37,22 +44,63 @@ def _train(options: argparse.Namespace) -> None:
     recipe = named_recipe(options.recipe)
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
-    on = device.choose_device(options.device)
-    dataset = data.load(options.data, options.data_dir, size=options.size)
-    print(f"{dataset.name}: {len(dataset.train):,} training pictures, {len(dataset.test):,} test pictures, ", end="")
-    print(f"{len(dataset.classes)} classes; on {device.describe(on)}", flush=True)
-    result = train(
-        recipe,
-        dataset,
+    recipe = recipe.changed(_changes(options))
+    with distributed.joined(device.choose_device(options.device)) as (processes, on):
+        dataset = data.load(options.data, options.data_dir, size=options.size or ladder.picture_size(recipe))
+        if processes.is_first:
+            print(f"{dataset.name}: {len(dataset.train):,} training pictures, {len(dataset.test):,} test ", end="")
+            print(f"pictures, {len(dataset.classes)} classes; on {device.describe(on)}", flush=True)
+        result = train(
+            recipe, dataset, options.out, on=on, seed=options.seed, go_on=options.resume, processes=processes
+        )
+        if processes.is_first:
+            console = _console()
+            console.print(report.final_table(result.metadata))
+            console.print(f"checkpoint: {result.path}", soft_wrap=True)
+
+
+def _ladder(options: argparse.Namespace) -> None:
+    chosen = ladder.named_ladder(options.ladder)
+    if options.rungs:
+        chosen = chosen.select(options.rungs)
+    if options.epochs is not None:
+        chosen = chosen.with_epochs(options.epochs)
+    chosen = chosen.changed(_changes(options))
+
+    @lru_cache(maxsize=1)
+    def load(size: int) -> Dataset:
+        return data.load(options.data, options.data_dir, size=size)
+
+    result_file = options.out / f"{options.out.name}.json"
+    result = ladder.climb(
+        chosen,
+        load,
         options.out,
-        on=on,
+        result_file,
+        on=device.choose_device(options.device),
+        command=["python", "-m", "training", *(word for word in options.words if word != "--resume")],
         seed=options.seed,
-        limit_train=options.limit_train,
         go_on=options.resume,
     )
-    console = _console()
-    console.print(report.final_table(result.metadata))
-    console.print(f"checkpoint: {result.path}", soft_wrap=True)
+    page = ladder_report.table(result)
+    write_atomically(result_file.with_suffix(".md"), page.encode())
+    write_atomically(result_file.with_suffix(".png"), ladder_report.picture(result))
+    print(page)
+    print(f"table, picture and raw figures: {result_file.with_suffix('')}.md, .png, .json")
+
+
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    """Fields of a recipe that the command line changes."""
+    changes: dict[str, Any] = {} if options.limit_train is None else {"train_images": options.limit_train}
+    for entry in options.set:
+        name, equals, text = entry.partition("=")
+        if not equals:
+            raise RecipeError(f"--set takes FIELD=VALUE, not {entry!r}")
+        try:
+            changes[name] = json.loads(text)
+        except ValueError:
+            changes[name] = text  # a word needs no quotes
+    return changes
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -87,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train a classifier of small pictures.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train a network by a named recipe"))
+    _add_ladder(commands.add_parser("ladder", help="train the rungs of a ladder, into one table and picture"))
     _add_evaluate(commands.add_parser("evaluate", help="measure a checkpoint on the test pictures of a data set"))
     _add_summary(commands.add_parser("summary", help="layers, sizes, parameters and multiply-adds of a network"))
     return parser
@@ -96,10 +145,25 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_train)
     command.add_argument("--recipe", default="alexnet-bn", metavar="NAME", help=f"one of: {', '.join(RECIPES)}")
     _add_data(command)
+    _add_run(command)
+    command.add_argument("--size", type=_positive, metavar="N", help="side of a picture (default: the document's)")
+
+
+def _add_ladder(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_ladder)
+    command.add_argument("ladder", metavar="LADDER", help=f"one of: {', '.join(ladder.LADDERS)}")
+    command.add_argument("--rungs", nargs="+", metavar="RUNG", help="only these")
+    _add_data(command)
+    _add_run(command)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of this run, e.g. runs/first")
     command.add_argument("--epochs", type=int, metavar="N", help="in all, shared among the recipe's stages")
     command.add_argument("--limit-train", type=_positive, metavar="N", help="fit to N pictures only")
-    command.add_argument("--size", type=_positive, default=32, metavar="N", help="side of a picture (default 32)")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change the recipe, e.g. optimizer=adamw"
+    )
     command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of split, order, augmentation and weights")
     command.add_argument("--resume", action="store_true", help="go on after the last finished epoch in --out")
 

@@ -1,7 +1,7 @@
 """Augmentation of a whole batch at once, on the device that holds it; every picture has draws of its own.
 
 The draws of an epoch are made at once from the seed, one row a picture of the data set, so what happens to a picture
-depends on seed, epoch and the picture alone: not on batch size, order or device.
+depends on seed, epoch and the picture alone: not on batch size, order, device or number of processes.
 """
 
 from dataclasses import dataclass, fields
@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from training.recipes import Recipe
+from training.colour import Palette, recolour, wanted
+from training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Draws:
     flip: Tensor  # bool [N]
     shift: Tensor  # int64 [N, 2]: rows and columns by which a crop moves, -padding..padding
     blank: Tensor  # int64 [N, 2]: row and column of the blanked square's centre
+    factors: Tensor  # float32 [N, 4]: brightness, contrast, saturation (factors, 1 changes nothing), hue (turns)
+    components: Tensor  # float32 [N, C]: steps along the colours' principal axes
 
     def take(self, indices: Tensor) -> "Draws":
         """The rows at `indices`, in that order."""
@@ -29,20 +32,22 @@ class Draws:
         return Draws(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def draw(count: int, size: int, recipe: Recipe, generator: torch.Generator) -> Draws:
-    """Draw for `count` pictures of `size` x `size` what `recipe` asks for."""
+def draw(count: int, size: int, channels: int, recipe: Recipe, generator: torch.Generator) -> Draws:
+    """Draw for `count` pictures [size, size, channels] what `recipe` asks for."""
     padding = recipe.crop_padding
-    return Draws(
-        flip=(torch.rand(count, generator=generator) < 0.5) & recipe.flip,
-        shift=torch.randint(-padding, padding + 1, (count, 2), generator=generator),
-        blank=torch.randint(0, size, (count, 2), generator=generator),
-    )
+    flip = (torch.rand(count, generator=generator) < 0.5) & recipe.flip
+    shift = torch.randint(-padding, padding + 1, (count, 2), generator=generator)
+    blank = torch.randint(0, size, (count, 2), generator=generator)
+    spread = torch.tensor([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])
+    factors = (2 * torch.rand(count, 4, generator=generator) - 1) * spread + torch.tensor([1.0, 1.0, 1.0, 0.0])
+    components = torch.randn(count, channels, generator=generator) * recipe.fancy_pca
+    return Draws(flip, shift, blank, factors, components)
 
 
-def augment(images: Tensor, draws: Draws, cutout: int, fill: Tensor) -> Tensor:
-    """Mirror, shift (the border reflected) and blank a square of side `cutout` in uint8 images [N, H, W, C].
+def augment(images: Tensor, draws: Draws, recipe: Recipe, palette: Palette) -> Tensor:
+    """Mirror, shift (the border reflected), recolour and blank a square in uint8 images [N, H, W, C].
 
-    `fill` is the uint8 colour [C] of the blanked square. A square is cut off at the border (DeVries & Taylor 2017).
+    A square is cut off at the border (DeVries & Taylor 2017).
     """
     count, height, width, _ = images.shape
     row, column = _axis(height, images), _axis(width, images)
@@ -51,9 +56,12 @@ def augment(images: Tensor, draws: Draws, cutout: int, fill: Tensor) -> Tensor:
     columns = torch.where(draws.flip[:, None], width - 1 - columns, columns)
     picture = torch.arange(count, device=images.device)
     moved = images[picture[:, None, None], rows[:, :, None], columns[:, None, :]]
-    if cutout:
-        inside = _near(row, draws.blank[:, :1], cutout)[:, :, None] & _near(column, draws.blank[:, 1:], cutout)[:, None]
-        moved = torch.where(inside[..., None], fill, moved)
+    if wanted(recipe):
+        moved = recolour(moved, draws.factors, draws.components, palette)
+    if recipe.cutout:
+        down, across = _near(row, draws.blank[:, :1], recipe.cutout), _near(column, draws.blank[:, 1:], recipe.cutout)
+        inside = down[:, :, None] & across[:, None]
+        moved = torch.where(inside[..., None], palette.mean, moved)
     return moved
 
 

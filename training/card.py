@@ -1,18 +1,19 @@
 """The model card in Markdown, written from a checkpoint's own figures."""
 
 from training.checkpoint import Metadata
+from training.recipe import Recipe, from_mapping
 from training.report import best_epoch, training_seconds
 
 
 def model_card(name: str, metadata: Metadata, note: str = "") -> str:
     """What the model is, how it was made, on what, for how long, and what it scored; `note` follows the accuracies."""
-    data, recipe = metadata.data, metadata.recipe
+    data, recipe = metadata.data, from_mapping(metadata.recipe)
     best = best_epoch(metadata.history)
     minutes = training_seconds(metadata) / 60
     colours = "RGB" if metadata.channels == 3 else "grey"
     stages = "; ".join(
-        f"{stage['epochs']} epochs, batches of {stage['batch_size']}, learning rate {stage['learning_rate']}"
-        for stage in recipe["stages"]
+        f"{stage.epochs} epochs, batches of {stage.batch_size}, learning rate {stage.learning_rate}"
+        for stage in recipe.stages
     )
     lines = [
         f"# {name}",
@@ -34,8 +35,7 @@ def model_card(name: str, metadata: Metadata, note: str = "") -> str:
         f"- Data: `{data['name']}`, {data['fit'] + data['validation']:,} training pictures: {data['fit']:,} to fit and "
         f"{data['validation']:,} held out to choose the epoch; normalised with mean {metadata.mean} and "
         f"standard deviation {metadata.std}.",
-        f"- Recipe: SGD with Nesterov momentum {recipe['momentum']}, {recipe['schedule']} schedule, weight decay "
-        f"{recipe['weight_decay']}, label smoothing {recipe['label_smoothing']}; {stages}.",
+        f"- Recipe: {_optimisation(recipe)}; {stages}.",
         f"- Augmentation: {_augmentation(recipe)}.",
         f"- {len(metadata.history)} epochs in {minutes:.0f} minutes on {metadata.provenance['device']}; the weights "
         f"are those of epoch {best['epoch']:.0f}. Seed {metadata.seed}.",
@@ -54,14 +54,30 @@ def model_card(name: str, metadata: Metadata, note: str = "") -> str:
     return "\n".join(lines)
 
 
-def _augmentation(recipe: dict[str, object]) -> str:
+def _optimisation(recipe: Recipe) -> str:
+    names = {"sgd": "SGD", "nesterov": "SGD with Nesterov momentum", "adam": "Adam", "adamw": "AdamW"}
+    parts = [
+        f"{names[recipe.optimizer]}, momentum {recipe.momentum}",
+        f"{recipe.schedule} schedule",
+        f"weight decay {recipe.weight_decay}",
+        f"label smoothing {recipe.label_smoothing}",
+        *([f"weights averaged with decay {recipe.ema}"] if recipe.ema else []),
+        *(["a softmax before the loss's own"] if recipe.softmax_in_network else []),
+    ]
+    return ", ".join(parts)
+
+
+def _augmentation(recipe: Recipe) -> str:
     parts = []
-    if recipe["flip"]:
+    if recipe.flip:
         parts.append("horizontal flip")
-    if recipe["crop_padding"]:
-        parts.append(f"shift by up to {recipe['crop_padding']} pixels with reflected borders")
-    if recipe["cutout"]:
-        parts.append(f"cutout of {recipe['cutout']}x{recipe['cutout']} pixels")
+    if recipe.crop_padding:
+        parts.append(f"shift by up to {recipe.crop_padding} pixels with reflected borders")
+    if recipe.cutout:
+        parts.append(f"cutout of {recipe.cutout}x{recipe.cutout} pixels")
+    for name in ("brightness", "contrast", "saturation", "hue", "fancy_pca"):
+        if amount := getattr(recipe, name):
+            parts.append(f"{name.replace('_', ' ')} {amount}")
     return ", ".join(parts) or "none"
 
 

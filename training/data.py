@@ -82,7 +82,8 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     means, deviations = [], []
     values = torch.arange(256, dtype=torch.float64) / 255
     for channel in range(images.shape[3]):
-        share = torch.bincount(images[..., channel].flatten().int(), minlength=256).double()
+        parts = images[..., channel].split(2000)
+        share = torch.stack([part.flatten().bincount(minlength=256) for part in parts]).sum(dim=0).double()
         share /= share.sum()
         mean = (share * values).sum()
         deviation = (share * (values - mean) ** 2).sum().sqrt()
@@ -144,8 +145,10 @@ def _fashion_mnist(directory: Path, size: int) -> Dataset:
 def _resized(images: Pixels, labels: list[int] | Tensor, size: int) -> Split:
     channels = images.shape[3]
     if images.shape[1:3] != (size, size):
-        pictures = (Image.fromarray(image.squeeze(), COLOUR_MODES[channels]) for image in images)
-        images = np.stack([to_pixels(picture, size, channels) for picture in pictures])
+        originals, images = images, np.empty((len(images), size, size, channels), np.uint8)
+        for number, original in enumerate(originals):
+            picture = Image.fromarray(original.squeeze(), COLOUR_MODES[channels])
+            images[number] = to_pixels(picture, size, channels)
     return Split(torch.from_numpy(images), torch.as_tensor(labels, dtype=torch.int64))
 
 

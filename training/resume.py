@@ -1,6 +1,6 @@
 """What a killed run needs to go on: weights, optimiser and history of the last finished epoch, in one file.
 
-Random numbers need no place in it: every epoch starts from a seed of its own (`loop.epoch_seed`).
+Random numbers need no place in it: every epoch starts from a seed of its own (`epoch.epoch_seed`).
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 
 from training import tensorfile
 from training.files import write_atomically
+from training.trainee import Trainee
 
-Epoch = dict[str, float]
+Epoch = dict[str, Any]  # a line of metrics.jsonl
 HEADER_KEY = "alexnet-run"
 
 
@@ -36,11 +37,13 @@ def state_path(run: Path) -> Path:
     return run / "resume" / "state.safetensors"
 
 
-def save(run: Path, network: nn.Module, optimizer: Optimizer, identity: dict[str, Any], history: list[Epoch]) -> None:
+def save(run: Path, trainee: Trainee, identity: dict[str, Any], history: list[Epoch]) -> None:
     """Write the state of a finished epoch atomically. `identity` (plain JSON) is what a resumed run must share."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    for index, parameter in enumerate(_parameters(optimizer)):
-        for name, value in optimizer.state[parameter].items():
+    tensors = {
+        f"{part}.{name}": tensor for part, module in _modules(trainee) for name, tensor in module.state_dict().items()
+    }
+    for index, parameter in enumerate(_parameters(trainee.optimizer)):
+        for name, value in trainee.optimizer.state[parameter].items():
             tensors[f"optimizer.{index}.{name}"] = value
     description = {"identity": identity, "history": history}
     write_atomically(state_path(run), tensorfile.encode(tensors, HEADER_KEY, description))
@@ -61,20 +64,31 @@ def load(run: Path, identity: dict[str, Any]) -> State:
     return State(path, tensors, history)
 
 
-def restore(state: State, network: nn.Module, optimizer: Optimizer) -> None:
+def restore(state: State, trainee: Trainee) -> None:
     """Put weights and optimiser back as they were. Raises ResumeError where the state does not fit them."""
-    prefix = "network."
-    parameters = _parameters(optimizer)
+    parameters = _parameters(trainee.optimizer)
     try:
-        network.load_state_dict({n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)})
+        for part, module in _modules(trainee):
+            saved = {key.removeprefix(f"{part}."): t for key, t in state.tensors.items() if key.startswith(f"{part}.")}
+            module.load_state_dict(saved)
         for key, tensor in state.tensors.items():
             if key.startswith("optimizer."):
                 _, index, name = key.split(".", 2)
                 parameter = parameters[int(index)]
-                # Laid out like the parameter (channels_last, say), so that the optimiser stays fast.
-                optimizer.state[parameter][name] = torch.empty_like(parameter).copy_(tensor)
+                trainee.optimizer.state[parameter][name] = _like(parameter, tensor)
     except (RuntimeError, IndexError, ValueError) as error:
         raise _unusable(state.path, error) from error
+
+
+def _like(parameter: Tensor, saved: Tensor) -> Tensor:
+    """Laid out like the parameter (channels_last, say), so that the optimiser stays fast; a count stays as it is."""
+    return torch.empty_like(parameter).copy_(saved) if saved.shape == parameter.shape else saved
+
+
+def _modules(trainee: Trainee) -> list[tuple[str, nn.Module]]:
+    """What of a trainee has weights, by the name it has in the file."""
+    averaged = [] if trainee.averaged is None else [("averaged", trainee.averaged)]
+    return [("network", trainee.network), *averaged]
 
 
 def _unusable(path: Path, error: Exception) -> ResumeError:

@@ -1,0 +1,168 @@
+"""One epoch: a pass over the pictures to fit, and the measure of it on the pictures held out.
+
+The pictures stay on the device as uint8; a batch is gathered, augmented and normalised there. Every epoch starts from
+a seed of its own, so a resumed run draws what an uninterrupted one would have drawn.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from training import device, schedule
+from training.augment import Draws, augment, draw
+from training.data import Split
+from training.evaluate import predict
+from training.recipe import Recipe
+from training.resume import Epoch
+from training.trainee import Trainee
+
+STEPS_BETWEEN_READINGS = 20  # reading the loss waits for the device, so it is read seldom
+
+
+class TrainingError(Exception):
+    """Training cannot start or go on; the message says why and what to do."""
+
+
+class Diverged(TrainingError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an epoch will do: batches (indices of pictures), the rate of each step, and every picture's draws."""
+
+    number: int  # of the epoch, from 0
+    batches: list[Tensor]
+    rates: list[float]
+    draws: Draws
+
+
+def run_epoch(
+    trainee: Trainee,
+    history: Sequence[Epoch],
+    fit: Split,
+    held: Split,
+    bar: "tqdm[Any]",
+    after_step: Callable[[], None] = lambda: None,
+) -> Epoch:
+    """Run the epoch after `history`; `fit` and `held` are on the trainee's device. Raises TrainingError."""
+    began = time.perf_counter()
+    plan = _plan(trainee, history, fit)
+    readings = _fit(trainee, plan, fit, bar, after_step)
+    seconds = time.perf_counter() - began
+    validation_loss, validation_accuracy = _measure(trainee, held)
+    _refuse_nan(validation_loss, plan.number, len(plan.batches) - 1)
+    _, loss, share = readings.pop()
+    return {
+        "epoch": plan.number + 1,
+        "train_loss": loss,
+        "train_accuracy": share,
+        "validation_loss": validation_loss,
+        "validation_accuracy": validation_accuracy,
+        "learning_rate": plan.rates[-1],
+        "images_per_second": len(fit) / seconds,
+        "seconds": time.perf_counter() - began,
+        "readings": readings,
+    }
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of one epoch's random numbers: a prime apart, so that runs with neighbouring seeds share none."""
+    return seed * 1_000_003 + epoch
+
+
+def _plan(trainee: Trainee, history: Sequence[Epoch], fit: Split) -> Plan:
+    recipe, epoch = trainee.recipe, len(history)
+    generator = torch.Generator().manual_seed(epoch_seed(trainee.seed, epoch))
+    number, done = recipe.stage_at(epoch)
+    stage = recipe.stages[number]
+    order = torch.randperm(len(fit), generator=generator).to(trainee.device)
+    # Batch norm needs two pictures in every process: a last batch with fewer is left out.
+    batches = [batch for batch in order.split(stage.batch_size) if len(batch) >= 2 * trainee.processes.count]
+    _, height, _, channels = fit.images.shape
+    accuracies = [entry["validation_accuracy"] for entry in history[epoch - done :]]
+    factors = (schedule.factor(recipe, stage.epochs, done + i / len(batches), accuracies) for i in range(len(batches)))
+    return Plan(
+        number=epoch,
+        batches=batches,
+        rates=[stage.learning_rate * factor for factor in factors],
+        draws=draw(len(fit), height, channels, recipe, generator).to(trainee.device),
+    )
+
+
+def _fit(
+    trainee: Trainee, plan: Plan, fit: Split, bar: "tqdm[Any]", after_step: Callable[[], None]
+) -> list[tuple[float, float, float]]:
+    """Take the steps. Returns share of the epoch, loss and accuracy of each stretch, and of the whole at the end."""
+    # Dropout must differ between processes; the first one's is that of a single process.
+    torch.manual_seed(epoch_seed(trainee.seed, plan.number) + 500_009 * trainee.processes.rank)
+    totals, before, seen = torch.zeros(2, device=trainee.device), [0.0, 0.0, 0], 0
+    readings = []
+    trainee.network.train()
+    for step, batch in enumerate(plan.batches):
+        totals += _step(trainee, plan, fit, batch, plan.rates[step])
+        seen += len(batch)
+        bar.update(len(batch))
+        after_step()
+        if step % STEPS_BETWEEN_READINGS == 0 or step == len(plan.batches) - 1:
+            now = [*trainee.processes.total(totals).tolist(), seen]
+            _refuse_nan(now[0], plan.number, step)
+            loss, right, count = (new - old for new, old in zip(now, before, strict=True))
+            readings.append((seen / len(fit), loss / count, right / count))
+            before = now
+            mean, share = now[0] / seen, now[1] / seen
+            bar.set_postfix_str(f"epoch {plan.number + 1}, loss {mean:.3f}, accuracy {share:.1%}", refresh=False)
+    return [*readings, (1.0, mean, share)]
+
+
+def _step(trainee: Trainee, plan: Plan, fit: Split, batch: Tensor, rate: float) -> Tensor:
+    """One step on this process's share of a batch. Returns the sum of the losses and the number of right answers."""
+    recipe, optimizer = trainee.recipe, trainee.optimizer
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    share = trainee.processes.share(batch)
+    images, labels = augment(fit.images[share], plan.draws.take(share), recipe, trainee.palette), fit.labels[share]
+    with device.mixed_precision(trainee.device):
+        logits = trainee.forward(trainee.preprocess(images)).float()
+    loss = _loss(recipe, logits, labels, smoothing=recipe.label_smoothing)
+    optimizer.zero_grad(set_to_none=True)
+    # Gradients are averaged over the processes; their shares of a batch may differ by one picture.
+    (loss * (len(share) * trainee.processes.count / len(batch))).backward()
+    optimizer.step()
+    if trainee.averaged is not None:
+        trainee.averaged.update_parameters(trainee.network)
+    return torch.stack((loss.detach() * len(share), (logits.argmax(dim=1) == labels).sum()))
+
+
+def _loss(recipe: Recipe, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    if recipe.softmax_in_network:
+        logits = torch.softmax(logits, dim=1)
+    return cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+def _measure(trainee: Trainee, held: Split) -> tuple[float, float]:
+    """Loss and accuracy on the pictures held out, which the processes share among them."""
+    network, processes = trainee.best_network.eval(), trainee.processes
+    processes.follow_first(network)
+    images, labels = processes.share(held.images), processes.share(held.labels)
+    with device.mixed_precision(trainee.device):
+        logits = predict(network, trainee.preprocess, images)
+    loss = _loss(trainee.recipe, logits, labels) * len(labels)
+    sums = torch.stack((loss, (logits.argmax(dim=1) == labels).sum()))
+    total_loss, right = processes.total(sums).tolist()
+    return total_loss / len(held), right / len(held)
+
+
+def _refuse_nan(loss: float, epoch: int, step: int) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"the loss became {loss} in epoch {epoch + 1} by step {step + 1}; "
+            "lower the learning rate. The best checkpoint so far is kept"
+        )
