@@ -11,6 +11,7 @@ from export.bundle import BundleError
 from export.graph import GraphError
 from export.parity import ParityError
 from training import checkpoint, data
+from training.dataset import DataError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(error.report.table())
         print(f"error: {error}; {options.out} was not written", file=sys.stderr)
         return 1
-    except (checkpoint.CheckpointError, data.DataError, GraphError, BundleError, ValueError, OSError) as error:
+    except (checkpoint.CheckpointError, DataError, GraphError, BundleError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="the model's name (default: alexnet-DATASET)")
     parser.add_argument("--note", default="", help="a sentence for the model card, below the accuracies")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check on the test pictures found here")
-    parser.add_argument("--data", default="folder", choices=sorted(data.LOADERS), help="what --data-dir holds")
+    parser.add_argument("--data", default="folder", choices=data.KINDS, help="what --data-dir holds")
     return parser
 
 

@@ -17,8 +17,10 @@ from export.parity import ParityReport
 from training import checkpoint, data
 from training.card import model_card
 from training.checkpoint import Metadata
+from training.dataset import DataError
+from training.folder import PICTURE_SUFFIXES
+from training.pictures import curves
 from training.pixels import Pixels, to_pixels
-from training.report import curves
 
 SELFCHECK_PICTURES = 8
 CROPS = 192
@@ -84,7 +86,7 @@ def labelled_pictures(kind: str, directory: Path | None, meta: Metadata) -> Pict
     """The test split of a data set whose classes are those of the checkpoint. Raises DataError where they differ."""
     dataset = data.load(kind, directory, size=meta.size)
     if list(dataset.classes) != meta.classes:
-        raise data.DataError(f"the classes of {directory or kind} are not the checkpoint's: {', '.join(meta.classes)}")
+        raise DataError(f"the classes of {directory or kind} are not the checkpoint's: {', '.join(meta.classes)}")
     images = np.ascontiguousarray(dataset.test.images.numpy())
     return Pictures(images, dataset.test.labels.numpy(), f"{len(images):,} test pictures of {dataset.name}")
 
@@ -92,7 +94,7 @@ def labelled_pictures(kind: str, directory: Path | None, meta: Metadata) -> Pict
 def golden_photographs() -> Sequence[Path]:
     """The freely licensed photographs of the repository; none where only the packages are installed."""
     folder = Path(__file__).parent.parent / "tests" / "golden"
-    return sorted(path for path in folder.glob("*") if path.suffix in data.PICTURE_SUFFIXES)
+    return sorted(path for path in folder.glob("*") if path.suffix in PICTURE_SUFFIXES)
 
 
 def _photograph(path: Path, size: int, channels: int) -> Pixels:

@@ -11,6 +11,9 @@ GOLDEN = ROOT / "tests" / "golden"
 SHIPPED = ROOT / "models" / "alexnet-cifar10"
 LEVELS = ("unit", "integration", "e2e", "hardening")
 
+# Never the user's own caches.
+_cache = tempfile.TemporaryDirectory(prefix="cache-", ignore_cleanup_errors=True)
+os.environ["XDG_CACHE_HOME"] = _cache.name
 # Before anything imports bentoml, which reads these once: no tracking, and never the user's own model store.
 _home = tempfile.TemporaryDirectory(prefix="bentoml-", ignore_cleanup_errors=True)
 os.environ["BENTOML_HOME"] = _home.name

@@ -3,18 +3,18 @@
 import argparse
 import json
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from training import checkpoint, data, device, distributed, evaluate, ladder, ladder_report, report, summary
+from training import checkpoint, data, device, distributed, evaluate, ladder, ladder_report, measured, report, summary
 from training.checkpoint import CheckpointError
-from training.data import DataError, Dataset
+from training.dataset import DataError, Dataset
 from training.epoch import TrainingError
 from training.files import write_atomically
-from training.loop import train
+from training.loop import Extras, train
 from training.networks import NETWORKS
 from training.recipe import RecipeError
 from training.recipes import RECIPES, named_recipe
@@ -24,7 +24,7 @@ from training.resume import ResumeError, state_path
 def main(arguments: list[str] | None = None) -> int:
     """Parse and run one command. Returns the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(words, argparse.Namespace(words=words))
+    options = _parser().parse_args(words, argparse.Namespace(words=words, stopped=lambda _: "Nothing was changed"))
     device.keep_fp32_exact()
     try:
         options.run(options)
@@ -32,12 +32,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        if state_path(options.out).exists():
-            print(f"\nstopped. Finished epochs are safe in {options.out}: the same command with --resume goes on")
-        else:
-            print("\nstopped before the first epoch was finished: nothing was saved")
+        print(f"\nstopped. {options.stopped(options)}")
         return 130
     return 0
+
+
+def _stopped_training(options: argparse.Namespace) -> str:
+    if state_path(options.out).exists():
+        return f"Finished epochs are safe in {options.out}: the same command with --resume goes on"
+    return "The first epoch was not finished: nothing was saved"
+
+
+def _stopped_ladder(options: argparse.Namespace) -> str:
+    return f"Finished epochs are safe in {options.out}: the same command with --resume goes on"
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -46,13 +53,20 @@ def _train(options: argparse.Namespace) -> None:
         recipe = recipe.with_epochs(options.epochs)
     recipe = recipe.changed(_changes(options))
     with distributed.joined(device.choose_device(options.device)) as (processes, on):
-        dataset = data.load(options.data, options.data_dir, size=options.size or ladder.picture_size(recipe))
+        dataset = _load(options, options.size or ladder.picture_size(recipe))
         if processes.is_first:
             print(f"{dataset.name}: {len(dataset.train):,} training pictures, {len(dataset.test):,} test ", end="")
-            print(f"pictures, {len(dataset.classes)} classes; on {device.describe(on)}", flush=True)
-        result = train(
-            recipe, dataset, options.out, on=on, seed=options.seed, go_on=options.resume, processes=processes
+            print(
+                f"pictures, {len(dataset.classes)} classes; on {device.describe(on, exact=recipe.precision == 'fp32')}",
+                flush=True,
+            )
+        extras = Extras(
+            start=None if options.init is None else checkpoint.load(options.init),
+            processes=processes,
+            compiled=options.compile,
+            profiled=options.profile,
         )
+        result = train(recipe, dataset, options.out, on=on, seed=options.seed, go_on=options.resume, extras=extras)
         if processes.is_first:
             console = _console()
             console.print(report.final_table(result.metadata))
@@ -67,10 +81,7 @@ def _ladder(options: argparse.Namespace) -> None:
         chosen = chosen.with_epochs(options.epochs)
     chosen = chosen.changed(_changes(options))
 
-    @lru_cache(maxsize=1)
-    def load(size: int) -> Dataset:
-        return data.load(options.data, options.data_dir, size=size)
-
+    load = lru_cache(maxsize=1)(partial(_load, options))
     result_file = options.out / f"{options.out.name}.json"
     result = ladder.climb(
         chosen,
@@ -87,6 +98,13 @@ def _ladder(options: argparse.Namespace) -> None:
     write_atomically(result_file.with_suffix(".png"), ladder_report.picture(result))
     print(page)
     print(f"table, picture and raw figures: {result_file.with_suffix('')}.md, .png, .json")
+
+
+def _load(options: argparse.Namespace, size: int) -> Dataset:
+    dataset = data.load(options.data, options.data_dir, size=size, skip_corrupt=options.skip_corrupt)
+    for note in dataset.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return dataset
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
@@ -106,7 +124,7 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
 def _evaluate(options: argparse.Namespace) -> None:
     source = checkpoint.load(options.checkpoint)
     on = device.choose_device(options.device)
-    dataset = data.load(options.data, options.data_dir, size=source.metadata.size)
+    dataset = _load(options, source.metadata.size)
     classifier = source.build_classifier().to(on)
     found = evaluate.evaluate(classifier, source.metadata, dataset.test.to(on), dataset.classes)
     console = _console()
@@ -115,9 +133,13 @@ def _evaluate(options: argparse.Namespace) -> None:
             console.print(table)
 
 
-def _console() -> Console:
+def _console(width: int = 100) -> Console:
     """A console that does not squeeze tables where output goes to a file."""
-    return Console(width=None if sys.stdout.isatty() else 100)
+    return Console(width=None if sys.stdout.isatty() else width)
+
+
+def _recipes(_: argparse.Namespace) -> None:
+    _console(140).print(measured.recipe_table())
 
 
 def _summary(options: argparse.Namespace) -> None:
@@ -136,21 +158,25 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train a network by a named recipe"))
     _add_ladder(commands.add_parser("ladder", help="train the rungs of a ladder, into one table and picture"))
+    commands.add_parser("recipes", help="every recipe with its document's figure and ours").set_defaults(run=_recipes)
     _add_evaluate(commands.add_parser("evaluate", help="measure a checkpoint on the test pictures of a data set"))
     _add_summary(commands.add_parser("summary", help="layers, sizes, parameters and multiply-adds of a network"))
     return parser
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_train)
+    command.set_defaults(run=_train, stopped=_stopped_training)
     command.add_argument("--recipe", default="alexnet-bn", metavar="NAME", help=f"one of: {', '.join(RECIPES)}")
     _add_data(command)
     _add_run(command)
     command.add_argument("--size", type=_positive, metavar="N", help="side of a picture (default: the document's)")
+    command.add_argument("--init", type=Path, metavar="CHECKPOINT", help="begin with the weights of another run")
+    command.add_argument("--compile", action="store_true", help="compile the network (torch.compile); worth it on CUDA")
+    command.add_argument("--profile", action="store_true", help="leave a profiler trace of ten steps in --out")
 
 
 def _add_ladder(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_ladder)
+    command.set_defaults(run=_ladder, stopped=_stopped_ladder)
     command.add_argument("ladder", metavar="LADDER", help=f"one of: {', '.join(ladder.LADDERS)}")
     command.add_argument("--rungs", nargs="+", metavar="RUNG", help="only these")
     _add_data(command)
@@ -175,8 +201,9 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", required=True, choices=sorted(data.LOADERS), help="which pictures")
+    command.add_argument("--data", required=True, choices=data.KINDS, help="which pictures")
     command.add_argument("--data-dir", type=Path, metavar="DIR", help="where they are, or are downloaded to")
+    command.add_argument("--skip-corrupt", action="store_true", help="leave unreadable pictures out, and say how many")
     command.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cuda, mps or cpu")
 
 

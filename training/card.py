@@ -1,5 +1,6 @@
 """The model card in Markdown, written from a checkpoint's own figures."""
 
+from training import ancestry
 from training.checkpoint import Metadata
 from training.recipe import Recipe, from_mapping
 from training.report import best_epoch, training_seconds
@@ -39,6 +40,7 @@ def model_card(name: str, metadata: Metadata, note: str = "") -> str:
         f"- Augmentation: {_augmentation(recipe)}.",
         f"- {len(metadata.history)} epochs in {minutes:.0f} minutes on {metadata.provenance['device']}; the weights "
         f"are those of epoch {best['epoch']:.0f}. Seed {metadata.seed}.",
+        *_ancestors(metadata),
         f"- Code: commit {metadata.provenance['commit'] or 'unknown'}; "
         + ", ".join(f"{library} {version}" for library, version in metadata.provenance["versions"].items())
         + ".",
@@ -52,6 +54,16 @@ def model_card(name: str, metadata: Metadata, note: str = "") -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _ancestors(metadata: Metadata) -> list[str]:
+    """One line for every run whose weights this one began with, the first one first."""
+    return [
+        f"- Begun with the weights {run['weights_sha256'][:12]} of another run: `{run['network']}`, {run['epochs']} "
+        f"epochs on {run['data']['fit']:,} pictures of `{run['data']['name']}`, seed {run['seed']}, validation "
+        f"accuracy {run['accuracy']['validation']:.2%}, commit {run['commit'] or 'unknown'}."
+        for run in ancestry.chain(metadata)
+    ]
 
 
 def _optimisation(recipe: Recipe) -> str:

@@ -4,9 +4,6 @@ A CIFAR-sized set is 150 MB, so it fits on any device; a Python loader that open
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,64 +11,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from training import folder
+from training.dataset import DataError, Dataset, Split
 from training.pixels import COLOUR_MODES, Pixels, to_pixels
 
-# Pillow lets go of the GIL only while it decodes: threads share the work on photographs, but were 2.5 times slower
-# than one on CIFAR-10's files of 2 KB (50,000 of them, 2 cores).
-SMALL_FILE = 16 << 10
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
+def load(kind: str, directory: Path | None, *, size: int = 32, skip_corrupt: bool = False) -> Dataset:
+    """Load data set `kind` with pictures of `size` x `size`. Raises DataError where it cannot be used.
 
-class DataError(Exception):
-    """The pictures cannot be used; the message says which one, why, and what to do."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Pictures uint8 [N, H, W, C] with labels int64 [N]."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: Tensor) -> "Split":
-        """The pictures at `indices`, in that order."""
-        return Split(self.images[indices], self.labels[indices])
-
-    def to(self, device: torch.device) -> "Split":
-        """The same pictures on `device`."""
-        return Split(self.images.to(device), self.labels.to(device))
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Pictures to train on, pictures to report on, and the names of the classes in label order."""
-
-    name: str
-    classes: tuple[str, ...]
-    train: Split
-    test: Split
-
-    @property
-    def size(self) -> int:
-        """Side of a picture in pixels."""
-        return int(self.train.images.shape[1])
-
-    @property
-    def channels(self) -> int:
-        """3 for colour, 1 for grey."""
-        return int(self.train.images.shape[3])
-
-
-def load(kind: str, directory: Path | None, *, size: int = 32) -> Dataset:
-    """Load data set `kind` with pictures of `size` x `size`. Raises DataError where it cannot be used."""
-    if kind not in LOADERS:
-        raise DataError(f"unknown data set {kind!r}; there are: {', '.join(LOADERS)}")
-    if directory is None and kind != "synthetic":
+    With `skip_corrupt`, a folder's unreadable pictures are left out and named in the data set's notes.
+    """
+    if kind not in KINDS:
+        raise DataError(f"unknown data set {kind!r}; there are: {', '.join(KINDS)}")
+    if kind == "synthetic":
+        return _synthetic(size)
+    if directory is None:
         raise DataError(f"--data {kind} needs --data-dir DIR")
-    return LOADERS[kind](directory or Path(), size)
+    if kind == "folder":
+        return folder.load(directory, size, skip_corrupt=skip_corrupt)
+    return DOWNLOADS[kind](directory, size)
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -125,8 +83,8 @@ def _cifar10(directory: Path, size: int) -> Dataset:
             f"CIFAR-10 is not in {directory} and could not be downloaded ({error}); with the pictures at hand as "
             "train/CLASS/*.png and test/CLASS/*.png, use --data folder"
         ) from error
-    splits = [_resized(part.data, part.targets, size) for part in parts]
-    return Dataset("cifar10", tuple(parts[0].classes), *splits)
+    train, test = (_resized(part.data, part.targets, size) for part in parts)
+    return Dataset("cifar10", tuple(parts[0].classes), train, test)
 
 
 def _fashion_mnist(directory: Path, size: int) -> Dataset:
@@ -138,8 +96,8 @@ def _fashion_mnist(directory: Path, size: int) -> Dataset:
         raise DataError(
             f"Fashion-MNIST is not in {directory}/FashionMNIST/raw and could not be downloaded ({error})"
         ) from error
-    splits = [_resized(part.data.numpy()[..., np.newaxis], part.targets, size) for part in parts]
-    return Dataset("fashion-mnist", tuple(parts[0].classes), *splits)
+    train, test = (_resized(part.data.numpy()[..., np.newaxis], part.targets, size) for part in parts)
+    return Dataset("fashion-mnist", tuple(parts[0].classes), train, test)
 
 
 def _resized(images: Pixels, labels: list[int] | Tensor, size: int) -> Split:
@@ -152,62 +110,13 @@ def _resized(images: Pixels, labels: list[int] | Tensor, size: int) -> Split:
     return Split(torch.from_numpy(images), torch.as_tensor(labels, dtype=torch.int64))
 
 
-def _folder(directory: Path, size: int) -> Dataset:
-    train_dir, test_dir = directory / "train", directory / "test"
-    for part in (train_dir, test_dir):
-        if not part.is_dir():
-            raise DataError(f"{part} is missing: --data folder needs {directory}/train/CLASS/* and test/CLASS/*")
-    classes = _class_folders(train_dir)
-    if len(classes) < 2:
-        raise DataError(f"{train_dir} has {len(classes)} class folder(s); a classifier needs two or more")
-    if unknown := set(_class_folders(test_dir)) - set(classes):
-        raise DataError(f"{test_dir} has classes that {train_dir} lacks: {', '.join(sorted(unknown))}")
-    name = directory.resolve().name
-    return Dataset(name, classes, _read_tree(train_dir, classes, size), _read_tree(test_dir, classes, size))
-
-
-def _class_folders(directory: Path) -> tuple[str, ...]:
-    """Names of the folders in a directory, sorted; hidden ones belong to some tool."""
-    return tuple(sorted(e.name for e in directory.iterdir() if e.is_dir() and not e.name.startswith(".")))
-
-
-def _read_tree(root: Path, classes: tuple[str, ...], size: int) -> Split:
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        folder = root / name
-        found = sorted(path for path in folder.glob("*") if _is_picture(path))
-        if not found:
-            raise DataError(f"{folder} holds no JPEG or PNG picture; add some or remove the class")
-        paths += found
-        labels += [label] * len(found)
-    if sum(path.stat().st_size for path in paths) > SMALL_FILE * len(paths):
-        with ThreadPoolExecutor() as pool:
-            images = list(pool.map(partial(_read_picture, size=size), paths))
-    else:
-        images = [_read_picture(path, size) for path in paths]
-    return Split(torch.from_numpy(np.stack(images)), torch.tensor(labels))
-
-
-def _is_picture(path: Path) -> bool:
-    """By its ending; hidden files (macOS leaves some) are none."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
-
-
-def _read_picture(path: Path, size: int) -> Pixels:
-    try:
-        with Image.open(path) as image:
-            return to_pixels(image, size, channels=3)
-    except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise DataError(f"{path} is not a readable picture ({error}); remove or replace it") from error
-
-
-def _synthetic(_: Path, size: int) -> Dataset:
+def _synthetic(size: int) -> Dataset:
     """Rows and columns of five widths under noise: needs no file, and a small network learns it in an epoch."""
     widths = (2, 3, 4, 6, 8)
     classes = tuple(f"{direction}-{width}px" for direction in ("columns", "rows") for width in widths)
     generator = torch.Generator().manual_seed(0)
-    return Dataset("synthetic", classes, *(_stripes(count, size, widths, generator) for count in (2000, 500)))
+    train, test = (_stripes(count, size, widths, generator) for count in (2000, 500))
+    return Dataset("synthetic", classes, train, test)
 
 
 def _stripes(count: int, size: int, widths: tuple[int, ...], generator: torch.Generator) -> Split:
@@ -222,9 +131,5 @@ def _stripes(count: int, size: int, widths: tuple[int, ...], generator: torch.Ge
     return Split((128 + stripes * colour + noise).clamp(0, 255).to(torch.uint8), labels)
 
 
-LOADERS: dict[str, Callable[[Path, int], Dataset]] = {
-    "cifar10": _cifar10,
-    "fashion-mnist": _fashion_mnist,
-    "folder": _folder,
-    "synthetic": _synthetic,
-}
+DOWNLOADS: dict[str, Callable[[Path, int], Dataset]] = {"cifar10": _cifar10, "fashion-mnist": _fashion_mnist}
+KINDS = (*DOWNLOADS, "folder", "synthetic")

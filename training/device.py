@@ -43,9 +43,9 @@ def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[o
     return contextlib.nullcontext()
 
 
-def describe(device: torch.device) -> str:
-    """A line for reports: processor, precision, threads."""
-    precision = "bf16 autocast" if has_fast_bf16(device) else "fp32"
+def describe(device: torch.device, *, exact: bool = False) -> str:
+    """A line for reports: processor, threads, precision (`exact`: fp32 was asked for)."""
+    precision = "bf16 autocast" if has_fast_bf16(device) and not exact else "fp32"
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {precision}"
     name = torch.cpu.get_capabilities().get("cpu_name", "unknown") if device.type == "cpu" else "Apple GPU"

@@ -38,6 +38,11 @@ class Processes:
         dist.all_reduce(summed)
         return summed
 
+    def wait(self) -> None:
+        """Until every process has come this far."""
+        if self.count > 1:
+            dist.barrier()
+
     def follow_first(self, network: nn.Module) -> None:
         """Give every process the first one's buffers (the statistics of batch norm)."""
         if self.count > 1:

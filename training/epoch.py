@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from training import device, schedule
+from training import schedule
 from training.augment import Draws, augment, draw
-from training.data import Split
+from training.dataset import Split
 from training.evaluate import predict
 from training.recipe import Recipe
 from training.resume import Epoch
@@ -54,7 +54,10 @@ def run_epoch(
 ) -> Epoch:
     """Run the epoch after `history`; `fit` and `held` are on the trainee's device. Raises TrainingError."""
     began = time.perf_counter()
-    plan = _plan(trainee, history, fit)
+    plan = _plan(trainee, len(history), fit, [epoch["validation_accuracy"] for epoch in history])
+    _, done = trainee.recipe.stage_at(plan.number)
+    if done == 0 and trainee.recipe.fresh_optimizer:
+        trainee.optimizer.state.clear()
     readings = _fit(trainee, plan, fit, bar, after_step)
     seconds = time.perf_counter() - began
     validation_loss, validation_accuracy = _measure(trainee, held)
@@ -78,8 +81,15 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return seed * 1_000_003 + epoch
 
 
-def _plan(trainee: Trainee, history: Sequence[Epoch], fit: Split) -> Plan:
-    recipe, epoch = trainee.recipe, len(history)
+def preview(trainee: Trainee, fit: Split, count: int = 36) -> Tensor:
+    """The first pictures of the first epoch as the network will see them: uint8 [N, H, W, C]."""
+    plan = _plan(trainee, 0, fit, [])
+    first = plan.batches[0][:count]
+    return augment(fit.images[first], plan.draws.take(first), trainee.recipe, trainee.palette)
+
+
+def _plan(trainee: Trainee, epoch: int, fit: Split, accuracies: Sequence[float]) -> Plan:
+    recipe = trainee.recipe
     generator = torch.Generator().manual_seed(epoch_seed(trainee.seed, epoch))
     number, done = recipe.stage_at(epoch)
     stage = recipe.stages[number]
@@ -87,12 +97,12 @@ def _plan(trainee: Trainee, history: Sequence[Epoch], fit: Split) -> Plan:
     # Batch norm needs two pictures in every process: a last batch with fewer is left out.
     batches = [batch for batch in order.split(stage.batch_size) if len(batch) >= 2 * trainee.processes.count]
     _, height, _, channels = fit.images.shape
-    accuracies = [entry["validation_accuracy"] for entry in history[epoch - done :]]
-    factors = (schedule.factor(recipe, stage.epochs, done + i / len(batches), accuracies) for i in range(len(batches)))
+    of_stage = accuracies[epoch - done :]
+    progress = [done + step / len(batches) for step in range(len(batches))]
     return Plan(
         number=epoch,
         batches=batches,
-        rates=[stage.learning_rate * factor for factor in factors],
+        rates=[stage.learning_rate * schedule.factor(recipe, stage.epochs, at, of_stage) for at in progress],
         draws=draw(len(fit), height, channels, recipe, generator).to(trainee.device),
     )
 
@@ -129,7 +139,7 @@ def _step(trainee: Trainee, plan: Plan, fit: Split, batch: Tensor, rate: float) 
         group["lr"] = rate
     share = trainee.processes.share(batch)
     images, labels = augment(fit.images[share], plan.draws.take(share), recipe, trainee.palette), fit.labels[share]
-    with device.mixed_precision(trainee.device):
+    with trainee.mixed_precision():
         logits = trainee.forward(trainee.preprocess(images)).float()
     loss = _loss(recipe, logits, labels, smoothing=recipe.label_smoothing)
     optimizer.zero_grad(set_to_none=True)
@@ -152,7 +162,7 @@ def _measure(trainee: Trainee, held: Split) -> tuple[float, float]:
     network, processes = trainee.best_network.eval(), trainee.processes
     processes.follow_first(network)
     images, labels = processes.share(held.images), processes.share(held.labels)
-    with device.mixed_precision(trainee.device):
+    with trainee.mixed_precision():
         logits = predict(network, trainee.preprocess, images)
     loss = _loss(trainee.recipe, logits, labels) * len(labels)
     sums = torch.stack((loss, (logits.argmax(dim=1) == labels).sum()))

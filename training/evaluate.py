@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from training.checkpoint import CheckpointError, Metadata
 from training.classifier import Classifier, Preprocess
-from training.data import Split
+from training.dataset import Split
 
 BATCH = 500
 CALIBRATION_BINS = 15

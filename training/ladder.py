@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from training import checkpoint
-from training.data import Dataset
+from training.dataset import Dataset
 from training.epoch import Diverged
 from training.files import write_atomically
 from training.loop import Result, train

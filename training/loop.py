@@ -1,24 +1,40 @@
 """The training loop: `train` fits a recipe's network to a data set and leaves one checkpoint, the best epoch's.
 
-`epoch.py` says what an epoch does, `trainee.py` what is trained; here is what a run reads and leaves in its folder.
+`trainee.py` says what is trained, `epoch.py` what an epoch does, `run_folder.py` what is left in the run's folder.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training import checkpoint, device, distributed, provenance, report, resume, trainee
-from training.checkpoint import Metadata
-from training.classifier import Preprocess
-from training.data import Dataset, Split, channel_statistics, hold_out, limit
+from training import (
+    ancestry,
+    checkpoint,
+    device,
+    distributed,
+    epoch,
+    events,
+    pictures,
+    provenance,
+    report,
+    resume,
+    run_folder,
+    trace,
+    trainee,
+)
+from training.checkpoint import Checkpoint, Metadata
+from training.data import channel_statistics, hold_out, limit
+from training.dataset import Dataset
 from training.distributed import Processes
-from training.epoch import TrainingError, run_epoch
-from training.evaluate import accuracy, predict
-from training.files import write_atomically
-from training.recipe import Recipe, Stage
+from training.epoch import TrainingError
+from training.recipe import Recipe
+from training.resume import Epoch
+from training.run_folder import Parts
 from training.trainee import Trainee
 
 
@@ -30,6 +46,16 @@ class Result:
     metadata: Metadata
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What a run may have beside its recipe."""
+
+    start: Checkpoint | None = None  # begin with these weights
+    processes: Processes = distributed.SINGLE
+    compiled: bool = False
+    profiled: bool = False  # leave a trace of ten steps in the run's folder
+
+
 def train(
     recipe: Recipe,
     dataset: Dataset,
@@ -38,76 +64,68 @@ def train(
     on: torch.device,
     seed: int = 0,
     go_on: bool = False,
-    processes: Processes = distributed.SINGLE,
+    extras: Extras | None = None,
 ) -> Result:
     """Train in the folder `run`; with `go_on`, continue after the last epoch that was finished there.
 
     Raises TrainingError, ResumeError or DataError before any work where the run cannot start, and TrainingError where
     the loss is no longer a number.
     """
-    if not go_on and (run / "checkpoint.safetensors").exists():
+    extras = extras or Extras()
+    path = run_folder.checkpoint_path(run)
+    if not go_on and path.exists():
         raise TrainingError(f"{run} holds a run already: go on with --resume, or choose another --out")
-    fit, held = split(recipe, dataset, seed)
-    test = limit(dataset.test, recipe.test_images, seed)
-    _refuse_misfit(recipe, dataset, fit, held, processes)
-    metadata = _describe(recipe, dataset, (fit, held, test), seed, on)
-    trained = trainee.build(recipe, metadata, fit.images, on, processes=processes)
-    identity = _identity(metadata)
-    history: list[resume.Epoch] = []
-    if go_on and not _was_killed_in_its_first_epoch(run):
-        state = resume.load(run, identity)
-        resume.restore(state, trained)
-        history = state.history
-        if not (run / "checkpoint.safetensors").exists():
-            raise TrainingError(f"{run} has lost its checkpoint.safetensors: start again with another --out")
-
-    run.mkdir(parents=True, exist_ok=True)
-    fit, held = fit.to(on), held.to(on)
-    with tqdm(total=len(fit) * recipe.epochs, initial=len(fit) * len(history), **report.bar_style()) as bar:
-        while len(history) < recipe.epochs:
-            _begin_stage(trained, len(history))
-            history.append(run_epoch(trained, history, fit, held, bar))
-            bar.write(report.epoch_line(history[-1], recipe.epochs))
-            _save(run, metadata, trained, identity, history)
-    return _finish(run, test, history, on)
+    parts = part(recipe, dataset, seed)
+    _refuse_misfit(recipe, dataset, parts, extras.processes)
+    metadata = _describe(recipe, dataset, parts, seed, on, extras.processes)
+    if extras.start is not None:
+        metadata = ancestry.continued(metadata, extras.start)
+    trained = trainee.build(
+        recipe,
+        metadata,
+        parts.fit.images,
+        on,
+        weights=extras.start.weights if extras.start else None,
+        processes=extras.processes,
+        compiled=extras.compiled,
+    )
+    history = _resumed(run, metadata, trained) if go_on else []
+    with _watched(run, len(history), extras) as (writer, after_step):
+        _run_epochs(trained, metadata, parts, run, history, writer, after_step)
+        if writer is not None:
+            run_folder.finish(run, parts, history, on, writer)
+    extras.processes.wait()
+    return Result(path, checkpoint.load(path).metadata)
 
 
-def split(recipe: Recipe, dataset: Dataset, seed: int) -> tuple[Split, Split]:
-    """The training pictures to fit and those to select on."""
+def part(recipe: Recipe, dataset: Dataset, seed: int) -> Parts:
+    """The pictures to fit to, to select on and to report on. Raises TrainingError where none is left to fit to."""
     share = recipe.validation_share
     if recipe.validation_images is not None:
-        if recipe.validation_images >= len(dataset.train):
-            raise TrainingError(
-                f"validation_images {recipe.validation_images} leaves none of {len(dataset.train)} pictures to fit"
-            )
         share = recipe.validation_images / len(dataset.train)
+        if share >= 1:
+            raise TrainingError(
+                f"validation_images {recipe.validation_images} leaves none of {len(dataset.train)} pictures to fit to"
+            )
     fit, held = hold_out(dataset.train, share, seed)
-    return limit(fit, recipe.train_images, seed), held
+    return Parts(limit(fit, recipe.train_images, seed), held, limit(dataset.test, recipe.test_images, seed))
 
 
-def _was_killed_in_its_first_epoch(run: Path) -> bool:
-    """Whether there is a checkpoint, but neither a state to go on from nor a finished run: then it starts again."""
-    best = run / "checkpoint.safetensors"
-    if resume.state_path(run).exists() or not best.exists():
-        return False
-    return "test" not in checkpoint.load(best).metadata.accuracy
-
-
-def _refuse_misfit(recipe: Recipe, dataset: Dataset, fit: Split, held: Split, processes: Processes) -> None:
-    if len(fit) < 2 * processes.count:
-        needed = 2 * processes.count
-        raise TrainingError(f"batch norm needs {needed} pictures to fit, 2 for each process; there are {len(fit)}")
-    if len(held) < processes.count:
-        raise TrainingError(f"{processes.count} processes cannot share {len(held)} validation picture(s): use fewer")
+def _refuse_misfit(recipe: Recipe, dataset: Dataset, parts: Parts, processes: Processes) -> None:
+    needed = 2 * processes.count
+    if len(parts.fit) < needed:
+        raise TrainingError(f"batch norm needs {needed} pictures to fit to; there are {len(parts.fit)}")
+    if len(parts.held) < processes.count:
+        raise TrainingError(f"{processes.count} processes cannot share {len(parts.held)} validation picture(s)")
     if recipe.crop_padding >= dataset.size:
         raise TrainingError(f"crop_padding {recipe.crop_padding} must be less than the pictures' side, {dataset.size}")
 
 
 def _describe(
-    recipe: Recipe, dataset: Dataset, parts: tuple[Split, Split, Split], seed: int, on: torch.device
+    recipe: Recipe, dataset: Dataset, parts: Parts, seed: int, on: torch.device, processes: Processes
 ) -> Metadata:
     mean, std = channel_statistics(dataset.train.images)
-    counts = dict(zip(("fit", "validation", "test"), map(len, parts), strict=True))
+    counts = {"fit": len(parts.fit), "validation": len(parts.held), "test": len(parts.test)}
     return Metadata(
         network=recipe.network,
         arguments=dict(recipe.arguments),
@@ -120,63 +138,58 @@ def _describe(
         seed=seed,
         data={"name": dataset.name, **counts},
         provenance={
-            "device": device.describe(on),
+            "device": device.describe(on, exact=recipe.precision == "fp32"),
+            "processes": processes.count,
             "versions": provenance.versions(),
             "commit": provenance.git_commit(),
         },
     )
 
 
-def _identity(metadata: Metadata) -> dict[str, Any]:
-    """What a resumed run must have in common with the run it continues."""
-    shared = ("recipe", "seed", "data", "classes", "size", "channels", "mean", "std")
-    return {name: getattr(metadata, name) for name in shared}
+def _resumed(run: Path, metadata: Metadata, trained: Trainee) -> list[Epoch]:
+    """Put a trainee where the run in `run` stopped. Returns the finished epochs."""
+    best = run_folder.checkpoint_path(run)
+    has_only_checkpoint = best.exists() and not resume.state_path(run).exists()
+    if has_only_checkpoint and "test" not in checkpoint.load(best).metadata.accuracy:
+        return []  # killed in the first epoch, between checkpoint and state: start again
+    state = resume.load(run, run_folder.identity(metadata))
+    resume.restore(state, trained)
+    if not best.exists():
+        raise TrainingError(f"{run} has lost its checkpoint.safetensors: start again with another --out")
+    return state.history
 
 
-def _begin_stage(trained: Trainee, epoch: int) -> None:
-    _, done = trained.recipe.stage_at(epoch)
-    if done == 0 and trained.recipe.fresh_optimizer:
-        trained.optimizer.state.clear()
+@contextmanager
+def _watched(run: Path, finished: int, extras: Extras) -> Iterator[tuple[SummaryWriter | None, Callable[[], None]]]:
+    """What looks on: a TensorBoard writer in the first process, and what to call after every step."""
+    if not extras.processes.is_first:
+        yield None, lambda: None
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    tracer = trace.traced(run / "trace.json") if extras.profiled else nullcontext(lambda: None)
+    with events.opened(run, finished) as writer, tracer as after_step:
+        yield writer, after_step
 
 
-def _save(
-    run: Path, metadata: Metadata, trained: Trainee, identity: dict[str, Any], history: list[resume.Epoch]
+def _run_epochs(
+    trained: Trainee,
+    metadata: Metadata,
+    parts: Parts,
+    run: Path,
+    history: list[Epoch],
+    writer: SummaryWriter | None,
+    after_step: Callable[[], None],
 ) -> None:
-    """Leave the files of a finished epoch; metrics.jsonl comes last, when the epoch cannot be lost any more."""
-    measured = {"validation": history[-1]["validation_accuracy"]}
-    found = replace(metadata, accuracy=measured, history=_without_readings(history))
-    weights = trained.best_network.state_dict()
-    if report.best_epoch(history) is history[-1]:
-        checkpoint.save(run / "checkpoint.safetensors", found, weights)
-    number, done = trained.recipe.stage_at(len(history) - 1)
-    stage = trained.recipe.stages[number]
-    if done == stage.epochs - 1:
-        checkpoint.save(run / "stages" / stage_file(number, stage), found, weights)
-    resume.save(run, trained, identity, history)
-    report.write_metrics(run / "metrics.jsonl", history)
-
-
-def stage_file(number: int, stage: Stage) -> str:
-    """The name of the weights that a stage leaves: its number from 1, its epochs and its rate."""
-    return f"stage-{number + 1}-epochs-{stage.epochs}-rate-{stage.learning_rate:g}.safetensors"
-
-
-def _without_readings(history: list[resume.Epoch]) -> list[resume.Epoch]:
-    """The history as a checkpoint keeps it: one number a measure, what lies within an epoch is in metrics.jsonl."""
-    return [{name: value for name, value in epoch.items() if name != "readings"} for epoch in history]
-
-
-def _finish(run: Path, test: Split, history: list[resume.Epoch], on: torch.device) -> Result:
-    """Read the test split, once and in fp32, with the best epoch's weights, and draw the run's picture."""
-    path = run / "checkpoint.safetensors"
-    best = checkpoint.load(path)
-    metadata = best.metadata
-    if "test" not in metadata.accuracy:
-        network = best.build_network().to(on)
-        logits = predict(network, Preprocess(metadata.mean, metadata.std).to(on), test.images.to(on))
-        share = accuracy(logits, test.labels.to(on))
-        metadata = replace(metadata, history=_without_readings(history), accuracy=metadata.accuracy | {"test": share})
-        checkpoint.save(path, metadata, best.weights)
-    report.write_metrics(run / "metrics.jsonl", history)
-    write_atomically(run / "curves.png", report.curves(history))
-    return Result(path, checkpoint.load(path).metadata)
+    """Run the epochs that `history` lacks, and append them to it."""
+    recipe = trained.recipe
+    fit, held = parts.fit.to(trained.device), parts.held.to(trained.device)
+    total, done = len(fit) * recipe.epochs, len(fit) * len(history)
+    with tqdm(total=total, initial=done, disable=writer is None, **report.bar_style()) as bar:
+        while len(history) < recipe.epochs:
+            if writer is not None and not history:
+                events.add_picture(writer, "augmented pictures", pictures.grid(epoch.preview(trained, fit)), 0)
+            history.append(epoch.run_epoch(trained, history, fit, held, bar, after_step))
+            if writer is not None:
+                bar.write(report.epoch_line(history[-1], recipe.epochs))
+                run_folder.save_epoch(run, metadata, trained, history)
+                events.add_epoch(writer, history[-1])

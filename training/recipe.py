@@ -43,6 +43,7 @@ class Recipe:
     network: str
     stages: tuple[Stage, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    precision: Literal["auto", "fp32"] = "auto"  # auto: bf16 autocast where the device is fast at it
     softmax_in_network: bool = False  # the mistake of S0 and S3: a softmax before the loss, which applies its own
     optimizer: Optimizer = "nesterov"
     momentum: float = 0.9  # of SGD (0: plain SGD); of Adam the first beta

@@ -1,14 +1,11 @@
-"""What a run shows people: the progress bar's style, lines and tables, metrics.jsonl, the picture of the curves."""
+"""What a run tells people: the progress bar's style, lines and tables, metrics.jsonl."""
 
-import io
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from training.checkpoint import Metadata
@@ -16,10 +13,28 @@ from training.files import write_atomically
 from training.resume import Epoch
 
 
+class Lines:
+    """A text file that turns each redrawing of a progress bar into a line, for output that goes to a file."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, text: str) -> None:
+        """Write what a terminal would show of `text`."""
+        if shown := text.split("\r")[-1].strip():
+            self.file.write(f"{shown}\n")
+
+    def flush(self) -> None:
+        """Hand everything on."""
+        self.file.flush()
+
+
 def bar_style() -> dict[str, Any]:
-    """How progress bars look; where output goes to a file, they speak seldom enough to stay readable."""
-    terminal = sys.stderr.isatty()
-    return {"unit": " images", "unit_scale": True, "smoothing": 0.1, "mininterval": 0.2 if terminal else 15.0}
+    """How progress bars look; where output goes to a file, they are a line every 15 seconds."""
+    common = {"unit": " images", "unit_scale": True, "smoothing": 0.1}
+    if sys.stderr.isatty():
+        return common | {"mininterval": 0.2}
+    return common | {"mininterval": 15.0, "file": Lines(sys.stderr), "bar_format": "{desc}{percentage:3.0f}% {postfix}"}
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
@@ -58,25 +73,3 @@ def write_metrics(path: Path, history: Sequence[Epoch]) -> None:
     """One JSON line for every finished epoch."""
     lines = (json.dumps(epoch, sort_keys=True) + "\n" for epoch in history)
     write_atomically(path, "".join(lines).encode())
-
-
-def curves(history: Sequence[Epoch]) -> bytes:
-    """Loss and accuracy over the epochs as a PNG picture."""
-    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    loss, share = figure.subplots(1, 2)
-    epochs = [epoch["epoch"] for epoch in history]
-    for part, colour in (("train", "#8a8f98"), ("validation", "#0b6e99")):
-        loss.plot(epochs, [epoch[f"{part}_loss"] for epoch in history], "o-", color=colour, label=part, ms=3)
-        values = [100 * epoch[f"{part}_accuracy"] for epoch in history]
-        share.plot(epochs, values, "o-", color=colour, label=part, ms=3)
-    for axes, title in ((loss, "loss"), (share, "accuracy in %")):
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    return picture.getvalue()

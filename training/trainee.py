@@ -1,6 +1,7 @@
 """A network in training, with everything that moves its weights; `build` makes one from a recipe."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training import colour, distributed, networks
+from training import colour, device, distributed, networks
 from training.checkpoint import Metadata
 from training.classifier import Preprocess
 from training.colour import Palette
@@ -30,6 +31,10 @@ class Trainee:
     optimizer: torch.optim.Optimizer
     device: torch.device
     processes: Processes
+
+    def mixed_precision(self) -> AbstractContextManager[object]:
+        """What forward passes run under."""
+        return nullcontext() if self.recipe.precision == "fp32" else device.mixed_precision(self.device)
 
     @property
     def best_network(self) -> nn.Module:

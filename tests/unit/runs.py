@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from training import checkpoint, data, loop, networks
+from training import checkpoint, data, epoch, loop, networks
 from training.augment import augment
 from training.checkpoint import Metadata
-from training.data import Dataset
+from training.dataset import Dataset
 from training.loop import Result
-from training.recipes import Recipe, Stage
+from training.recipe import Recipe, Stage
 
-# Three epochs in two stages: 3 batches of 32, then twice 2 batches of 48.
-RECIPE = Recipe(network="compact", stages=(Stage(1, 32, 0.05), Stage(2, 48, 0.02)))
+# Three epochs in two stages on 96 pictures: 3 batches of 32, then twice 2 batches of 48.
+RECIPE = Recipe(network="compact", stages=(Stage(1, 32, 0.05), Stage(2, 48, 0.02)), train_images=96)
 METADATA = Metadata(
     network="compact",
     arguments={},
@@ -54,13 +54,13 @@ def pictures() -> Dataset:
 
 @one_thread()
 def quick_train(run: Path, recipe: Recipe = RECIPE, **options: Any) -> Result:
-    """Train on 96 of the pictures; 30 are held out."""
-    return loop.train(recipe, pictures(), run, on=torch.device("cpu"), **{"limit_train": 96, **options})
+    """Train on the pictures, of which 30 are held out."""
+    return loop.train(recipe, pictures(), run, on=torch.device("cpu"), **options)
 
 
 def interrupt_at_batch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Press Ctrl-C when training comes to its batch `number`, counted from 1 over all epochs."""
-    monkeypatch.setattr(loop, "augment", _failing_at(number, augment))
+    monkeypatch.setattr(epoch, "augment", _failing_at(number, augment))
 
 
 def weights(seed: int = 0, metadata: Metadata = METADATA) -> dict[str, Tensor]:

@@ -1,0 +1,47 @@
+"""Starting from another run's weights: what must agree, and the chain of runs that the new checkpoint tells."""
+
+from dataclasses import replace
+from typing import Any
+
+from training.checkpoint import Checkpoint, Metadata
+from training.epoch import TrainingError
+
+
+def chain(metadata: Metadata) -> list[dict[str, Any]]:
+    """The runs whose weights a run began with, the first one first."""
+    return list(metadata.provenance.get("chain", []))
+
+
+def continued(metadata: Metadata, start: Checkpoint) -> Metadata:
+    """`metadata` of a run that begins with the weights of `start`: normalised as they are used to, with the chain.
+
+    Raises TrainingError where the weights do not fit, or where the same data set was split in another way: then
+    pictures that the weights were fitted to would be selected on.
+    """
+    source = start.metadata
+    for name in ("network", "classes", "size", "channels"):
+        if getattr(source, name) != getattr(metadata, name):
+            found, wanted = getattr(source, name), getattr(metadata, name)
+            raise TrainingError(f"the weights to begin with are for another {name}, {found}; this run has {wanted}")
+    splits = [(part.seed, part.data["validation"]) for part in (source, metadata)]
+    if source.data["name"] == metadata.data["name"] and splits[0] != splits[1]:
+        (seed, held), (own_seed, own_held) = splits
+        raise TrainingError(
+            f"the weights to begin with were fitted to other pictures of {source.data['name']}, with seed {seed} and "
+            f"{held:,} held out; this run has seed {own_seed} and {own_held:,}, which they may know"
+        )
+    told = {"chain": [*chain(source), _told(source)]}
+    return replace(metadata, mean=source.mean, std=source.std, provenance=metadata.provenance | told)
+
+
+def _told(source: Metadata) -> dict[str, Any]:
+    return {
+        "network": source.network,
+        "recipe": source.recipe,
+        "seed": source.seed,
+        "data": source.data,
+        "epochs": len(source.history),
+        "accuracy": source.accuracy,
+        "commit": source.provenance.get("commit"),
+        "weights_sha256": source.weights_sha256,
+    }

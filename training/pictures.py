@@ -1,0 +1,105 @@
+"""The pictures that a run leaves, as PNG bytes: curves, confusion matrix, grids of the pictures themselves."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from training.resume import Epoch
+
+GRID = 36  # pictures
+TILE = 96  # pixels at which a picture of a grid is shown
+CAPTION = 28
+GREY, BLUE = "#8a8f98", "#0b6e99"
+# More classes cannot be read on a picture's edge.
+MOST_CLASSES_NAMED = 60
+
+
+def curves(history: Sequence[Epoch]) -> bytes:
+    """Loss and accuracy over the epochs."""
+    figure = _figure(9, 3.6)
+    loss, share = figure.subplots(1, 2)
+    epochs = [epoch["epoch"] for epoch in history]
+    for part, colour in (("train", GREY), ("validation", BLUE)):
+        loss.plot(epochs, [epoch[f"{part}_loss"] for epoch in history], "o-", color=colour, label=part, ms=3)
+        values = [100 * epoch[f"{part}_accuracy"] for epoch in history]
+        share.plot(epochs, values, "o-", color=colour, label=part, ms=3)
+    for axes, title in ((loss, "loss"), (share, "accuracy in %")):
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    return _png(figure)
+
+
+def confusion(counts: Tensor, classes: Sequence[str]) -> bytes:
+    """A confusion matrix int64 [K, K]: rows the true classes, columns the answers, shaded by the share of the row."""
+    number = len(classes)
+    side = min(max(4.0, 0.55 * number), 24.0)
+    figure = _figure(side + 1.5, side + 0.5)
+    axes = figure.subplots()
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("answered")
+    axes.set_ylabel("true class")
+    if number <= MOST_CLASSES_NAMED:
+        axes.set_xticks(range(number), classes, rotation=60, ha="right", fontsize=8)
+        axes.set_yticks(range(number), classes, fontsize=8)
+        for row, column in counts.nonzero().tolist():
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            count = str(int(counts[row, column]))
+            axes.text(column, row, count, ha="center", va="center", fontsize=7, color=colour)
+    return _png(figure)
+
+
+def mistakes(images: Tensor, labels: Tensor, probabilities: Tensor, classes: Sequence[str]) -> bytes:
+    """The wrong answers given with the most confidence, worst first: uint8 images [N, H, W, C], each with its answer.
+
+    Probabilities float32 [N, K]. Where there is no mistake, the picture is a line that says so.
+    """
+    confidence, answers = probabilities.max(dim=1)
+    wrong = torch.nonzero(answers != labels).flatten()
+    worst = wrong[confidence[wrong].argsort(descending=True)][:GRID]
+    captions = []
+    for true, answer, share in zip(labels[worst].tolist(), answers[worst].tolist(), confidence[worst], strict=True):
+        captions.append(f"{classes[true][:14]}\n> {classes[answer][:10]} {float(share):.0%}")
+    return grid(images[worst], captions, empty="no mistakes")
+
+
+def grid(images: Tensor, captions: Sequence[str] | None = None, *, empty: str = "no pictures") -> bytes:
+    """Pictures uint8 [N, H, W, C] beside each other, each over its caption."""
+    columns = min(9, max(1, len(images)))
+    rows = -(-len(images) // columns)
+    height = TILE + (CAPTION if captions else 0)
+    sheet = Image.new("RGB", (max(columns * TILE, 120), max(rows * height, 40)), "white")
+    pen = ImageDraw.Draw(sheet)
+    if not len(images):
+        pen.text((8, 12), empty, fill="black")
+    for number, pixels in enumerate(images.cpu().numpy()):
+        left, top = TILE * (number % columns), height * (number // columns)
+        picture = Image.fromarray(np.squeeze(pixels)).convert("RGB")
+        sheet.paste(picture.resize((TILE - 4, TILE - 4), Image.Resampling.NEAREST), (left + 2, top + 2))
+        if captions:
+            pen.multiline_text((left + 3, top + TILE - 1), captions[number], fill="black", font_size=10, spacing=1)
+    content = io.BytesIO()
+    sheet.save(content, format="PNG")
+    return content.getvalue()
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()

@@ -1,0 +1,97 @@
+"""What a run leaves in its folder: the best epoch's checkpoint, each stage's weights, measures and pictures."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from training import card, checkpoint, device, evaluate, events, pictures, report, resume
+from training.checkpoint import Checkpoint, Metadata
+from training.dataset import Split
+from training.files import write_atomically
+from training.recipe import Stage
+from training.resume import Epoch
+from training.trainee import Trainee
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The pictures to fit to, to select on and to report on."""
+
+    fit: Split
+    held: Split
+    test: Split
+
+
+def checkpoint_path(run: Path) -> Path:
+    """Where a run keeps the weights of its best epoch."""
+    return run / "checkpoint.safetensors"
+
+
+def stage_path(run: Path, number: int, stage: Stage) -> Path:
+    """Where a stage (its number from 0) leaves its weights; the name tells its epochs and its rate."""
+    return run / "stages" / f"stage-{number + 1}-epochs-{stage.epochs}-rate-{stage.learning_rate:g}.safetensors"
+
+
+def identity(metadata: Metadata) -> dict[str, Any]:
+    """What a resumed run must have in common with the run it continues."""
+    shared = ("recipe", "seed", "data", "classes", "size", "channels", "mean", "std")
+    begun_with = [run["weights_sha256"] for run in metadata.provenance.get("chain", [])]
+    return {name: getattr(metadata, name) for name in shared} | {"begun_with": begun_with}
+
+
+def save_epoch(run: Path, metadata: Metadata, trainee: Trainee, history: list[Epoch]) -> None:
+    """Leave the files of a finished epoch; metrics.jsonl comes last, when the epoch cannot be lost any more."""
+    measured = {"validation": history[-1]["validation_accuracy"]}
+    found = replace(metadata, accuracy=measured, history=_without_readings(history))
+    weights = trainee.best_network.state_dict()
+    if report.best_epoch(history) is history[-1]:
+        checkpoint.save(checkpoint_path(run), found, weights)
+    number, done = trainee.recipe.stage_at(len(history) - 1)
+    stage = trainee.recipe.stages[number]
+    if done == stage.epochs - 1:
+        checkpoint.save(stage_path(run, number, stage), found, weights)
+    resume.save(run, trainee, identity(metadata), history)
+    report.write_metrics(run / "metrics.jsonl", history)
+
+
+def finish(run: Path, parts: Parts, history: list[Epoch], on: torch.device, writer: SummaryWriter) -> None:
+    """Read the test split, once and in fp32, with the best epoch's weights, and draw what the run has shown.
+
+    The checkpoint comes last: with the test accuracy in it the run is finished.
+    """
+    best = checkpoint.load(checkpoint_path(run))
+    if "test" in best.metadata.accuracy:
+        return
+    classes = best.metadata.classes
+    classifier = best.build_classifier().to(on)
+    found = evaluate.evaluate(classifier, best.metadata, parts.test.to(on), tuple(classes))
+    metadata = replace(
+        best.metadata,
+        history=_without_readings(history),
+        accuracy=best.metadata.accuracy | {"test": found.accuracy},
+    )
+    confusion = pictures.confusion(found.confusion, classes)
+    report.write_metrics(run / "metrics.jsonl", history)
+    write_atomically(run / "curves.png", pictures.curves(history))
+    write_atomically(run / "confusion.png", confusion)
+    write_atomically(run / "mistakes.png", _mistakes(best, parts.held, on))
+    write_atomically(run / "card.md", card.model_card(run.resolve().name, metadata).encode())
+    events.add_picture(writer, "confusion matrix, test", confusion, len(history))
+    checkpoint.save(checkpoint_path(run), metadata, best.weights)
+
+
+def _mistakes(best: Checkpoint, held: Split, on: torch.device) -> bytes:
+    """The worst of them on the pictures held out: the test pictures are for figures, not for looking at."""
+    classifier = best.build_classifier().to(on)
+    with device.mixed_precision(on):
+        logits = evaluate.predict(classifier.network, classifier.preprocess, held.images.to(on))
+    probabilities = torch.softmax(logits.cpu() / best.metadata.temperature, dim=1)
+    return pictures.mistakes(held.images.cpu(), held.labels.cpu(), probabilities, best.metadata.classes)
+
+
+def _without_readings(history: list[Epoch]) -> list[Epoch]:
+    """The history as a checkpoint keeps it: one number a measure; what lies within an epoch is in metrics.jsonl."""
+    return [{name: value for name, value in epoch.items() if name != "readings"} for epoch in history]
