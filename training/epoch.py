@@ -54,7 +54,7 @@ def run_epoch(
 ) -> Epoch:
     """Run the epoch after `history`; `fit` and `held` are on the trainee's device. Raises TrainingError."""
     began = time.perf_counter()
-    plan = _plan(trainee, len(history), fit, [epoch["validation_accuracy"] for epoch in history])
+    plan = plan_epoch(trainee, len(history), fit, [epoch["validation_accuracy"] for epoch in history])
     _, done = trainee.recipe.stage_at(plan.number)
     if done == 0 and trainee.recipe.fresh_optimizer:
         trainee.optimizer.state.clear()
@@ -83,12 +83,13 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 def preview(trainee: Trainee, fit: Split, count: int = 36) -> Tensor:
     """The first pictures of the first epoch as the network will see them: uint8 [N, H, W, C]."""
-    plan = _plan(trainee, 0, fit, [])
+    plan = plan_epoch(trainee, 0, fit, [])
     first = plan.batches[0][:count]
     return augment(fit.images[first], plan.draws.take(first), trainee.recipe, trainee.palette)
 
 
-def _plan(trainee: Trainee, epoch: int, fit: Split, accuracies: Sequence[float]) -> Plan:
+def plan_epoch(trainee: Trainee, epoch: int, fit: Split, accuracies: Sequence[float]) -> Plan:
+    """Draw an epoch (its number from 0); `accuracies` are the validation accuracies of those before it."""
     recipe = trainee.recipe
     generator = torch.Generator().manual_seed(epoch_seed(trainee.seed, epoch))
     number, done = recipe.stage_at(epoch)
@@ -117,7 +118,7 @@ def _fit(
     readings = []
     trainee.network.train()
     for step, batch in enumerate(plan.batches):
-        totals += _step(trainee, plan, fit, batch, plan.rates[step])
+        totals += take_step(trainee, plan, fit, batch, plan.rates[step])
         seen += len(batch)
         bar.update(len(batch))
         after_step()
@@ -132,8 +133,8 @@ def _fit(
     return [*readings, (1.0, mean, share)]
 
 
-def _step(trainee: Trainee, plan: Plan, fit: Split, batch: Tensor, rate: float) -> Tensor:
-    """One step on this process's share of a batch. Returns the sum of the losses and the number of right answers."""
+def take_step(trainee: Trainee, plan: Plan, fit: Split, batch: Tensor, rate: float) -> Tensor:
+    """Take a step on this process's share of a batch. Returns the sum of the losses and the number of right answers."""
     recipe, optimizer = trainee.recipe, trainee.optimizer
     for group in optimizer.param_groups:
         group["lr"] = rate

@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 
 def recipe_table(results: Path = RESULTS) -> Table:
     """The recipes for people; `results` is a folder with the JSON files of ladders."""
-    found = best_measured(_rungs(results))
+    found = best_measured(rungs(results))
     table = Table(title="recipes, with test accuracies", title_justify="left")
     for heading in ("recipe", "network", "epochs", "optimiser, schedule", "document", "ours"):
         table.add_column(heading)
@@ -31,17 +31,18 @@ def recipe_table(results: Path = RESULTS) -> Table:
     return table
 
 
-def best_measured(rungs: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def best_measured(measured: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """For every rung the measurement that saw the most pictures."""
     found: dict[str, Mapping[str, Any]] = {}
-    for rung in rungs:
+    for rung in measured:
         name = rung["name"]
         if "history" in rung and (name not in found or _seen(rung) > _seen(found[name])):
             found[name] = rung
     return found
 
 
-def _rungs(results: Path) -> Iterator[Mapping[str, Any]]:
+def rungs(results: Path = RESULTS) -> Iterator[Mapping[str, Any]]:
+    """Every rung of every ladder's result in a folder."""
     for path in sorted(results.glob("*.json")):
         yield from json.loads(path.read_text(encoding="utf-8")).get("rungs", [])
 

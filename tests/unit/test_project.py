@@ -46,8 +46,7 @@ def test_the_service_does_not_import_torch(module: str) -> None:
 def test_the_bento_installs_what_the_service_needs() -> None:
     bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
     extras = PROJECT["optional-dependencies"]
-    torch = [requirement for requirement in extras["torch"] if re.match(r"torch\b", requirement)]
-    assert bento["python"]["packages"] == PROJECT["dependencies"] + extras["cuda"] + torch
+    assert bento["python"]["packages"] == PROJECT["dependencies"] + extras["cuda"] + extras["torch"]
 
 
 def test_onnx_runtime_is_never_installed_twice() -> None:
