@@ -3,8 +3,8 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,36 +15,35 @@ from training.dataset import DataError, Dataset
 from training.epoch import TrainingError
 from training.files import write_atomically
 from training.loop import Extras, train
-from training.networks import NETWORKS
+from training.options import parse
 from training.recipe import RecipeError
-from training.recipes import RECIPES, named_recipe
+from training.recipes import named_recipe
 from training.resume import ResumeError, state_path
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse and run one command. Returns the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(words, argparse.Namespace(words=words, stopped=lambda _: "Nothing was changed"))
+    options = parse(words)
     device.keep_fp32_exact()
     try:
-        options.run(options)
+        COMMANDS[options.command](options)
     except (TrainingError, DataError, ResumeError, CheckpointError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nstopped. {options.stopped(options)}")
+        print(f"\nstopped. {_what_is_left(options)}")
         return 130
     return 0
 
 
-def _stopped_training(options: argparse.Namespace) -> str:
-    if state_path(options.out).exists():
+def _what_is_left(options: argparse.Namespace) -> str:
+    """What a user who pressed Ctrl-C has now."""
+    if options.command == "train" and not state_path(options.out).exists():
+        return "The first epoch was not finished: nothing was saved"
+    if options.command in ("train", "ladder"):
         return f"Finished epochs are safe in {options.out}: the same command with --resume goes on"
-    return "The first epoch was not finished: nothing was saved"
-
-
-def _stopped_ladder(options: argparse.Namespace) -> str:
-    return f"Finished epochs are safe in {options.out}: the same command with --resume goes on"
+    return "Nothing was changed"
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -55,11 +54,9 @@ def _train(options: argparse.Namespace) -> None:
     with distributed.joined(device.choose_device(options.device)) as (processes, on):
         dataset = _load(options, options.size or ladder.picture_size(recipe))
         if processes.is_first:
+            place = device.describe(on, exact=recipe.precision == "fp32")
             print(f"{dataset.name}: {len(dataset.train):,} training pictures, {len(dataset.test):,} test ", end="")
-            print(
-                f"pictures, {len(dataset.classes)} classes; on {device.describe(on, exact=recipe.precision == 'fp32')}",
-                flush=True,
-            )
+            print(f"pictures, {len(dataset.classes)} classes; on {place}", flush=True)
         extras = Extras(
             start=None if options.init is None else checkpoint.load(options.init),
             processes=processes,
@@ -82,22 +79,25 @@ def _ladder(options: argparse.Namespace) -> None:
     chosen = chosen.changed(_changes(options))
 
     load = lru_cache(maxsize=1)(partial(_load, options))
-    result_file = options.out / f"{options.out.name}.json"
-    result = ladder.climb(
-        chosen,
-        load,
-        options.out,
-        result_file,
-        on=device.choose_device(options.device),
-        command=["python", "-m", "training", *(word for word in options.words if word != "--resume")],
-        seed=options.seed,
-        go_on=options.resume,
-    )
-    page = ladder_report.table(result)
-    write_atomically(result_file.with_suffix(".md"), page.encode())
-    write_atomically(result_file.with_suffix(".png"), ladder_report.picture(result))
-    print(page)
-    print(f"table, picture and raw figures: {result_file.with_suffix('')}.md, .png, .json")
+    result_file = options.out / f"{options.out.resolve().name}.json"
+    with distributed.joined(device.choose_device(options.device)) as (processes, on):
+        result = ladder.climb(
+            chosen,
+            load,
+            options.out,
+            result_file,
+            on=on,
+            command=["python", "-m", "training", *(word for word in options.words if word != "--resume")],
+            seed=options.seed,
+            go_on=options.resume,
+            processes=processes,
+        )
+        if processes.is_first:
+            page = ladder_report.table(result)
+            write_atomically(result_file.with_suffix(".md"), page.encode())
+            write_atomically(result_file.with_suffix(".png"), ladder_report.picture(result))
+            print(page)
+            print(f"table, picture and raw figures: {result_file.with_suffix('')}.md, .png, .json")
 
 
 def _load(options: argparse.Namespace, size: int) -> Dataset:
@@ -153,81 +153,13 @@ def _summary(options: argparse.Namespace) -> None:
         console.print(summary.comparison(*summaries))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training", description="Train a classifier of small pictures.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_train(commands.add_parser("train", help="train a network by a named recipe"))
-    _add_ladder(commands.add_parser("ladder", help="train the rungs of a ladder, into one table and picture"))
-    commands.add_parser("recipes", help="every recipe with its document's figure and ours").set_defaults(run=_recipes)
-    _add_evaluate(commands.add_parser("evaluate", help="measure a checkpoint on the test pictures of a data set"))
-    _add_summary(commands.add_parser("summary", help="layers, sizes, parameters and multiply-adds of a network"))
-    return parser
-
-
-def _add_train(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_train, stopped=_stopped_training)
-    command.add_argument("--recipe", default="alexnet-bn", metavar="NAME", help=f"one of: {', '.join(RECIPES)}")
-    _add_data(command)
-    _add_run(command)
-    command.add_argument("--size", type=_positive, metavar="N", help="side of a picture (default: the document's)")
-    command.add_argument("--init", type=Path, metavar="CHECKPOINT", help="begin with the weights of another run")
-    command.add_argument("--compile", action="store_true", help="compile the network (torch.compile); worth it on CUDA")
-    command.add_argument("--profile", action="store_true", help="leave a profiler trace of ten steps in --out")
-
-
-def _add_ladder(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_ladder, stopped=_stopped_ladder)
-    command.add_argument("ladder", metavar="LADDER", help=f"one of: {', '.join(ladder.LADDERS)}")
-    command.add_argument("--rungs", nargs="+", metavar="RUNG", help="only these")
-    _add_data(command)
-    _add_run(command)
-
-
-def _add_run(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of this run, e.g. runs/first")
-    command.add_argument("--epochs", type=int, metavar="N", help="in all, shared among the recipe's stages")
-    command.add_argument("--limit-train", type=_positive, metavar="N", help="fit to N pictures only")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change the recipe, e.g. optimizer=adamw"
-    )
-    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of split, order, augmentation and weights")
-    command.add_argument("--resume", action="store_true", help="go on after the last finished epoch in --out")
-
-
-def _add_evaluate(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_evaluate)
-    command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="runs/NAME/checkpoint.safetensors")
-    _add_data(command)
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", required=True, choices=data.KINDS, help="which pictures")
-    command.add_argument("--data-dir", type=Path, metavar="DIR", help="where they are, or are downloaded to")
-    command.add_argument("--skip-corrupt", action="store_true", help="leave unreadable pictures out, and say how many")
-    command.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cuda, mps or cpu")
-
-
-def _add_summary(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_summary)
-    command.add_argument("network", metavar="NETWORK", help=f"one of: {', '.join(NETWORKS)}")
-    command.add_argument("--compare", metavar="OTHER", help="another network, and both beside each other")
-    command.add_argument("--classes", type=_positive, default=10, metavar="N", help="default 10")
-    command.add_argument("--channels", type=_positive, metavar="N", help="default: those of the network's document")
-    command.add_argument("--size", type=_positive, metavar="N", help="default: that of the network's document")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 1 << 31:
-        raise argparse.ArgumentTypeError(f"must be from 0 to {(1 << 31) - 1}, not {value}")
-    return value
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "train": _train,
+    "ladder": _ladder,
+    "recipes": _recipes,
+    "evaluate": _evaluate,
+    "summary": _summary,
+}
 
 
 if __name__ == "__main__":

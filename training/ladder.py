@@ -14,9 +14,10 @@ import torch
 
 from training import checkpoint
 from training.dataset import Dataset
+from training.distributed import SINGLE, Processes
 from training.epoch import Diverged
 from training.files import write_atomically
-from training.loop import Result, train
+from training.loop import Extras, Result, train
 from training.networks import INPUTS
 from training.recipe import Recipe, RecipeError, Stage
 from training.recipes import RECIPES, REPORTED, Reported
@@ -69,6 +70,7 @@ def climb(
     command: Sequence[str],
     seed: int = 0,
     go_on: bool = False,
+    processes: Processes = SINGLE,
 ) -> dict[str, Any]:
     """Train every rung in DIRECTORY/RUNG, on pictures of its size, and write the result after each. Returns it.
 
@@ -78,19 +80,21 @@ def climb(
     entries: list[dict[str, Any]] = []
     result: dict[str, Any] = {}
     for rung, recipe in ladder.rungs.items():
-        print(f"{rung}: {recipe.network}, {recipe.epochs} epochs", flush=True)
+        if processes.is_first:
+            print(f"{rung}: {recipe.network}, {recipe.epochs} epochs", flush=True)
         folder = directory / rung
         entry = {"name": rung, "recipe": recipe.as_json(), "reported": asdict(REPORTED.get(rung, Reported()))}
         try:
-            trained = train(
-                recipe, load(picture_size(recipe)), folder, on=on, seed=seed, go_on=go_on and folder.exists()
-            )
+            dataset, resumes = load(picture_size(recipe)), go_on and folder.exists()
+            extras = Extras(processes=processes)
+            trained = train(recipe, dataset, folder, on=on, seed=seed, go_on=resumes, extras=extras)
             entry |= _measured(trained, folder)
         except Diverged as error:
             entry |= {"diverged": str(error)}
         entries.append(entry)
         result = {"format": FORMAT_VERSION, "title": ladder.title, "command": list(command), "rungs": entries}
-        write_atomically(result_file, (json.dumps(result, indent=1, sort_keys=True) + "\n").encode())
+        if processes.is_first:
+            write_atomically(result_file, (json.dumps(result, indent=1, sort_keys=True) + "\n").encode())
     return result
 
 

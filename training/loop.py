@@ -125,16 +125,17 @@ def _describe(
     recipe: Recipe, dataset: Dataset, parts: Parts, seed: int, on: torch.device, processes: Processes
 ) -> Metadata:
     mean, std = channel_statistics(dataset.train.images)
+    as_json = recipe.as_json()
     counts = {"fit": len(parts.fit), "validation": len(parts.held), "test": len(parts.test)}
     return Metadata(
         network=recipe.network,
-        arguments=dict(recipe.arguments),
+        arguments=as_json["arguments"],
         classes=list(dataset.classes),
         size=dataset.size,
         channels=dataset.channels,
         mean=list(mean),
         std=list(std),
-        recipe=recipe.as_json(),
+        recipe=as_json,
         seed=seed,
         data={"name": dataset.name, **counts},
         provenance={

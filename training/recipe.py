@@ -3,12 +3,15 @@
 A recipe travels whole inside the checkpoint, and comes back from plain JSON with `from_mapping`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from inspect import signature
 from typing import Any, Literal, get_args, get_type_hints
 
-from training.networks import NETWORKS
+import torch
+
+from training.networks import INPUTS, NETWORKS
 
 Optimizer = Literal["sgd", "nesterov", "adam", "adamw"]
 Schedule = Literal["constant", "step", "multi-step", "cosine", "one-cycle", "plateau"]
@@ -134,9 +137,9 @@ class Recipe:
         return replace(self, **changes)
 
     def as_json(self) -> dict[str, Any]:
-        """All fields as plain JSON values."""
-        stages = [asdict(stage) for stage in self.stages]
-        return asdict(self) | {"stages": stages, "decay_at": list(self.decay_at), "arguments": dict(self.arguments)}
+        """All fields as plain JSON values, with lists for tuples."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
 
 def from_mapping(content: Mapping[str, Any]) -> Recipe:
@@ -181,6 +184,12 @@ def _check_network(name: Any, arguments: Any) -> None:
     if unknown := sorted(set(arguments) - known):
         there = ", ".join(sorted(known)) or "none"
         raise RecipeError(f"{name} has no argument {', '.join(unknown)}; it takes: {there}")
+    channels, size = INPUTS.get(name, (3, 32))
+    try:
+        with torch.device("meta"):  # shapes without memory
+            NETWORKS[name](classes=10, channels=channels, size=size, **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RecipeError(f"{name} cannot have {dict(arguments)}: {error}") from error
 
 
 def _check_schedule(recipe: Recipe) -> None:
