@@ -15,23 +15,29 @@ def chain(metadata: Metadata) -> list[dict[str, Any]]:
 def continued(metadata: Metadata, start: Checkpoint) -> Metadata:
     """`metadata` of a run that begins with the weights of `start`: normalised as they are used to, with the chain.
 
-    Raises TrainingError where the weights do not fit, or where the same data set was split in another way: then
-    pictures that the weights were fitted to would be selected on.
+    Raises TrainingError or CheckpointError where the weights do not fit, and TrainingError where the same data set was
+    split in another way: then pictures that the weights were fitted to would be selected on.
     """
     source = start.metadata
     for name in ("network", "classes", "size", "channels"):
         if getattr(source, name) != getattr(metadata, name):
             found, wanted = getattr(source, name), getattr(metadata, name)
             raise TrainingError(f"the weights to begin with are for another {name}, {found}; this run has {wanted}")
-    splits = [(part.seed, part.data["validation"]) for part in (source, metadata)]
-    if source.data["name"] == metadata.data["name"] and splits[0] != splits[1]:
-        (seed, held), (own_seed, own_held) = splits
+    Checkpoint(metadata, start.weights).build_network()
+    told = [*chain(source), _told(source)]
+    for run in told:
+        _refuse_other_split(run, metadata)
+    return replace(metadata, mean=source.mean, std=source.std, provenance=metadata.provenance | {"chain": told})
+
+
+def _refuse_other_split(run: dict[str, Any], metadata: Metadata) -> None:
+    seed, held = run["seed"], run["data"]["validation"]
+    own_seed, own_held = metadata.seed, metadata.data["validation"]
+    if run["data"]["name"] == metadata.data["name"] and (seed, held) != (own_seed, own_held):
         raise TrainingError(
-            f"the weights to begin with were fitted to other pictures of {source.data['name']}, with seed {seed} and "
+            f"the weights to begin with were fitted to other pictures of {metadata.data['name']}, with seed {seed} and "
             f"{held:,} held out; this run has seed {own_seed} and {own_held:,}, which they may know"
         )
-    told = {"chain": [*chain(source), _told(source)]}
-    return replace(metadata, mean=source.mean, std=source.std, provenance=metadata.provenance | told)
 
 
 def _told(source: Metadata) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 A CIFAR-sized set is 150 MB, so it fits on any device; a Python loader that opens one picture at a time would starve it.
 """
 
+import heapq
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,16 +53,46 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Part `split` into pictures to fit and pictures to select on: `share` of every class, at least one of each."""
-    generator = torch.Generator().manual_seed(seed)
-    fit, held = [], []
-    for label in split.labels.unique().tolist():
-        members = torch.nonzero(split.labels == label).flatten()
+    counts = [max(1, round(len(members) * share)) for members in _by_class(split)]
+    return _parted(split, counts, seed)
+
+
+def hold_out_count(split: Split, count: int, seed: int) -> tuple[Split, Split]:
+    """The same with `count` pictures in all, shared among the classes by their size."""
+    classes = _by_class(split)
+    least, most = len(classes), len(split) - len(classes)
+    if not least <= count <= most:
+        raise DataError(f"validation_images must be from {least} to {most}, so that every class has some to fit to")
+    counts = [1] * len(classes)
+    quotas = [count * len(members) / len(split) for members in classes]
+    shortfalls = [(1 - quota, label) for label, quota in enumerate(quotas) if len(classes[label]) > 2]
+    heapq.heapify(shortfalls)
+    for _ in range(count - least):
+        shortfall, label = heapq.heappop(shortfalls)
+        counts[label] += 1
+        if counts[label] < len(classes[label]) - 1:
+            heapq.heappush(shortfalls, (shortfall + 1, label))
+    return _parted(split, counts, seed)
+
+
+def _by_class(split: Split) -> list[Tensor]:
+    """The indices of each class's pictures."""
+    classes = [torch.nonzero(split.labels == label).flatten() for label in split.labels.unique().tolist()]
+    for label, members in enumerate(classes):
         if len(members) < 2:
             raise DataError(f"class number {label} has a single training picture: it needs two, one to validate on")
-        members = members[torch.randperm(len(members), generator=generator)]
-        count = min(max(1, round(len(members) * share)), len(members) - 1)
-        held.append(members[:count])
-        fit.append(members[count:])
+    return classes
+
+
+def _parted(split: Split, counts: list[int], seed: int) -> tuple[Split, Split]:
+    """Hold out that many of each class, drawn with `seed`, but leave each a picture to fit to."""
+    generator = torch.Generator().manual_seed(seed)
+    fit, held = [], []
+    for members, wanted in zip(_by_class(split), counts, strict=True):
+        drawn = members[torch.randperm(len(members), generator=generator)]
+        count = min(wanted, len(members) - 1)
+        held.append(drawn[:count])
+        fit.append(drawn[count:])
     return split.take(torch.cat(fit).sort().values), split.take(torch.cat(held).sort().values)
 
 

@@ -1,7 +1,7 @@
 """Several processes that train one network, started by torchrun; a single process is the case of one.
 
 Every process makes the same draws from the same seed and takes its share of every batch, so how many there are changes
-neither the batches nor what happens to a picture.
+neither what happens to a picture nor the batches, but for a last one too small to be shared.
 """
 
 import os

@@ -24,7 +24,8 @@ SCALARS = {
 @contextmanager
 def opened(run: Path, finished_epochs: int) -> Iterator[SummaryWriter]:
     """A writer that goes on after the finished epochs; what a killed run wrote of a later one is hidden."""
-    with SummaryWriter(str(run / "tensorboard"), purge_step=finished_epochs + 1) as writer:
+    begins = finished_epochs + 1 if finished_epochs else 0  # step 0 has the augmented pictures
+    with SummaryWriter(str(run / "tensorboard"), purge_step=begins) as writer:
         yield writer
 
 

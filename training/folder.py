@@ -60,8 +60,8 @@ def _list(root: Path, classes: Sequence[str]) -> Listing:
     listing = Listing([], [], [])
     for label, name in enumerate(classes):
         before = len(listing.files)
-        for entry in cache.entries(root / name):
-            if entry.is_file and Path(entry.path).suffix.lower() in PICTURE_SUFFIXES:
+        for entry in cache.entries(root / name) if (root / name).is_dir() else ():
+            if entry.is_file and entry.suffix in PICTURE_SUFFIXES:
                 listing.files.append(entry)
                 listing.labels.append(label)
             else:

@@ -22,6 +22,7 @@ from training.networks import INPUTS
 from training.recipe import Recipe, RecipeError, Stage
 from training.recipes import RECIPES, REPORTED, Reported
 from training.report import training_seconds
+from training.run_folder import is_begun
 
 FORMAT_VERSION = 1
 
@@ -85,7 +86,7 @@ def climb(
         folder = directory / rung
         entry = {"name": rung, "recipe": recipe.as_json(), "reported": asdict(REPORTED.get(rung, Reported()))}
         try:
-            dataset, resumes = load(picture_size(recipe)), go_on and folder.exists()
+            dataset, resumes = load(picture_size(recipe)), go_on and is_begun(folder)
             extras = Extras(processes=processes)
             trained = train(recipe, dataset, folder, on=on, seed=seed, go_on=resumes, extras=extras)
             entry |= _measured(trained, folder)

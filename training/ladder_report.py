@@ -1,7 +1,8 @@
 """Table and picture of a ladder, from its result alone, so that anybody can make them again from the JSON file."""
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -56,7 +57,8 @@ def picture(result: Result) -> bytes:
         axes.set_xlabel("epoch", fontsize=8)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    share.legend(frameon=False, fontsize=7)
+    if rungs:
+        share.legend(frameon=False, fontsize=7)
     for axes in (bars, loss, share):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
@@ -78,16 +80,23 @@ def _draw_bars(axes: Axes, rungs: list[Rung]) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_title("accuracy in %", loc="left", fontsize=9)
-    axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
+    if rungs:
+        axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
 
 
 def epochs_to(rung: Rung, error: float) -> float | None:
     """Epochs after which a stretch of training steps first had at most this share of wrong answers, or None."""
+    return next((epochs for epochs, found in _stretches(rung) if found <= error), None)
+
+
+def _stretches(rung: Rung) -> Iterator[tuple[float, float]]:
+    """Epochs gone and share of wrong answers after every stretch of steps; those of a few steps are left out."""
     for epoch in rung["history"]:
-        for share, _, accuracy in epoch["readings"]:
-            if 1 - accuracy <= error:
-                return float(epoch["epoch"] - 1 + share)
-    return None
+        ends = [0.0, *(share for share, _, _ in epoch["readings"])]
+        widths = [end - start for start, end in pairwise(ends)]
+        for width, (share, _, accuracy) in zip(widths, epoch["readings"], strict=True):
+            if width >= max(widths) / 2:
+                yield float(epoch["epoch"] - 1 + share), 1 - float(accuracy)
 
 
 def _row(rung: Rung) -> str:
@@ -123,6 +132,8 @@ def _percent(share: float | None) -> str:
 def _circumstances(result: Result) -> str:
     """Data, machine and wall time in a line."""
     rungs = [rung for rung in result["rungs"] if "history" in rung]
+    if not rungs:
+        return "No rung was finished."
     minutes = sum(rung["seconds"] for rung in rungs) / 60
     names = _distinct(rung["pictures"]["name"] for rung in rungs)
     fit = _distinct(f"{rung['pictures']['fit']:,}" for rung in rungs)
@@ -142,7 +153,7 @@ def _common_errors(result: Result) -> list[str]:
             first, second = epochs_to(rungs[relu], error), epochs_to(rungs[tanh], error)
             if first and second:
                 lines += [
-                    f"Training error {error:.1%} (in a stretch of 20 steps): `{relu}` after {first:.2f} epochs, "
+                    f"Training error {error:.1%} (in a stretch of about 20 steps): `{relu}` after {first:.2f} epochs, "
                     f"`{tanh}` after {second:.2f}, {second / first:.1f} times as many.",
                     "",
                 ]
@@ -150,7 +161,7 @@ def _common_errors(result: Result) -> list[str]:
 
 
 def _lowest_error(rung: Rung) -> float:
-    return min(1 - float(accuracy) for epoch in rung["history"] for _, _, accuracy in epoch["readings"])
+    return min(error for _, error in _stretches(rung))
 
 
 def _made_with(result: Result) -> str:

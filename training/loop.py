@@ -28,7 +28,7 @@ from training import (
     trainee,
 )
 from training.checkpoint import Checkpoint, Metadata
-from training.data import channel_statistics, hold_out, limit
+from training.data import channel_statistics, hold_out, hold_out_count, limit
 from training.dataset import Dataset
 from training.distributed import Processes
 from training.epoch import TrainingError
@@ -99,15 +99,11 @@ def train(
 
 
 def part(recipe: Recipe, dataset: Dataset, seed: int) -> Parts:
-    """The pictures to fit to, to select on and to report on. Raises TrainingError where none is left to fit to."""
-    share = recipe.validation_share
-    if recipe.validation_images is not None:
-        share = recipe.validation_images / len(dataset.train)
-        if share >= 1:
-            raise TrainingError(
-                f"validation_images {recipe.validation_images} leaves none of {len(dataset.train)} pictures to fit to"
-            )
-    fit, held = hold_out(dataset.train, share, seed)
+    """The pictures to fit to, to select on and to report on. Raises DataError where a class has too few."""
+    if recipe.validation_images is None:
+        fit, held = hold_out(dataset.train, recipe.validation_share, seed)
+    else:
+        fit, held = hold_out_count(dataset.train, recipe.validation_images, seed)
     return Parts(limit(fit, recipe.train_images, seed), held, limit(dataset.test, recipe.test_images, seed))
 
 
@@ -192,5 +188,5 @@ def _run_epochs(
             history.append(epoch.run_epoch(trained, history, fit, held, bar, after_step))
             if writer is not None:
                 bar.write(report.epoch_line(history[-1], recipe.epochs))
+                events.add_epoch(writer, history[-1])  # before the state: a resumed run hides what it will do again
                 run_folder.save_epoch(run, metadata, trained, history)
-                events.add_epoch(writer, history[-1])

@@ -4,10 +4,9 @@ A recipe travels whole inside the checkpoint, and comes back from plain JSON wit
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from inspect import signature
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -76,8 +75,10 @@ class Recipe:
     test_images: int | None = None  # report on that many
 
     def __post_init__(self) -> None:
+        _require(isinstance(self.stages, list | tuple), f"stages must be a list of stages, not {self.stages!r}")
         object.__setattr__(self, "stages", tuple(map(_stage, self.stages)))
-        object.__setattr__(self, "decay_at", tuple(self.decay_at))
+        if isinstance(self.decay_at, list):  # as JSON has it
+            object.__setattr__(self, "decay_at", tuple(self.decay_at))
         _check_types(self)
         _check_network(self.network, self.arguments)
         _require(len(self.stages) > 0, "a recipe needs at least one stage")
@@ -125,7 +126,7 @@ class Recipe:
             self,
             stages=tuple(replace(stage, epochs=ends[i + 1] - ends[i]) for i, stage in enumerate(self.stages)),
             decay_every=_moved(self.decay_every, ratio),
-            decay_at=tuple(sorted({_moved(at, ratio) for at in self.decay_at})),
+            decay_at=tuple(_moved(at, ratio) for at in self.decay_at),
             cosine_epochs=_moved(self.cosine_epochs, ratio),
         )
 
@@ -160,30 +161,41 @@ def _stage(value: Any) -> Stage:
 
 
 def _check_types(settings: Recipe | Stage) -> None:
-    """Hold every plain field to its annotation: numbers are numbers, words are among the choices."""
+    """Hold every field to its annotation; what has a check of its own is left to it."""
     for name, hint in get_type_hints(type(settings)).items():
-        value = getattr(settings, name)
-        choices = get_args(hint) if getattr(hint, "__origin__", None) is Literal else ()
-        if choices:
-            _require(value in choices, f"unknown {name} {value!r}; there are: {', '.join(choices)}")
-        elif hint is bool:
-            _require(isinstance(value, bool), f"{name} must be true or false, not {value!r}")
-        elif hint is int or (hint == int | None and value is not None):
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            _require(whole, f"{name} must be a whole number, not {value!r}")
-        elif hint is float:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            _require(number and abs(value) < float("inf"), f"{name} must be a number, not {value!r}")
+        _check_type(name, hint, getattr(settings, name))
+
+
+def _check_type(name: str, hint: Any, value: Any) -> None:
+    """Numbers are numbers, words are among the choices, lists hold what they should."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        _require(value in parts, f"unknown {name} {value!r}; there are: {', '.join(parts)}")
+    elif hint is bool:
+        _require(isinstance(value, bool), f"{name} must be true or false, not {value!r}")
+    elif hint is int or (hint == int | None and value is not None):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        _require(whole, f"{name} must be a whole number, not {value!r}")
+    elif hint is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        _require(number and abs(value) < float("inf"), f"{name} must be a number, not {value!r}")
+    elif kind in (tuple, Sequence):
+        _require(isinstance(value, list | tuple), f"{name} must be a list, not {value!r}")
+        for entry in value:
+            _check_type(name, parts[0], entry)
 
 
 def _check_network(name: Any, arguments: Any) -> None:
-    if name not in NETWORKS:
+    if not isinstance(name, str) or name not in NETWORKS:
         raise RecipeError(f"unknown network {name!r}; there are: {', '.join(NETWORKS)}")
     _require(isinstance(arguments, Mapping), f"arguments must be an object of names and values, not {arguments!r}")
-    known = set(signature(NETWORKS[name]).parameters) - {"classes", "channels", "size"}
-    if unknown := sorted(set(arguments) - known):
-        there = ", ".join(sorted(known)) or "none"
+    hints = get_type_hints(NETWORKS[name])
+    known = sorted(set(hints) - {"classes", "channels", "size", "return"})
+    if unknown := [str(argument) for argument in arguments if argument not in known]:
+        there = ", ".join(known) or "none"
         raise RecipeError(f"{name} has no argument {', '.join(unknown)}; it takes: {there}")
+    for argument, value in arguments.items():
+        _check_type(argument, hints[argument], value)
     channels, size = INPUTS.get(name, (3, 32))
     try:
         with torch.device("meta"):  # shapes without memory
@@ -196,13 +208,10 @@ def _check_schedule(recipe: Recipe) -> None:
     _require(0 < recipe.decay_factor <= 1, f"decay_factor must be in (0, 1], not {recipe.decay_factor}")
     if recipe.schedule == "step":
         _require(recipe.decay_every >= 1, f"schedule step needs decay_every >= 1, not {recipe.decay_every}")
+    rising = list(recipe.decay_at) == sorted(recipe.decay_at) and min(recipe.decay_at, default=1) >= 1
+    _require(rising, f"decay_at must be rising epochs from 1 on, not {recipe.decay_at}")
     if recipe.schedule == "multi-step":
-        whole = all(isinstance(at, int) and at >= 1 for at in recipe.decay_at)
-        rising = list(recipe.decay_at) == sorted(set(recipe.decay_at))
-        _require(
-            bool(recipe.decay_at) and whole and rising,
-            f"schedule multi-step needs decay_at, rising epochs from 1 on, not {recipe.decay_at}",
-        )
+        _require(len(recipe.decay_at) > 0, "schedule multi-step needs decay_at, the epochs after which the rate falls")
 
 
 def _moved(epoch: int, ratio: float) -> int:

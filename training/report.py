@@ -34,7 +34,7 @@ def bar_style() -> dict[str, Any]:
     common = {"unit": " images", "unit_scale": True, "smoothing": 0.1}
     if sys.stderr.isatty():
         return common | {"mininterval": 0.2}
-    return common | {"mininterval": 15.0, "file": Lines(sys.stderr), "bar_format": "{desc}{percentage:3.0f}% {postfix}"}
+    return common | {"mininterval": 15.0, "file": Lines(sys.stderr), "bar_format": "{desc}{percentage:3.0f}%{postfix}"}
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:

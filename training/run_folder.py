@@ -30,6 +30,11 @@ def checkpoint_path(run: Path) -> Path:
     return run / "checkpoint.safetensors"
 
 
+def is_begun(run: Path) -> bool:
+    """Whether there is something to go on from."""
+    return checkpoint_path(run).exists() or resume.state_path(run).exists()
+
+
 def stage_path(run: Path, number: int, stage: Stage) -> Path:
     """Where a stage (its number from 0) leaves its weights; the name tells its epochs and its rate."""
     return run / "stages" / f"stage-{number + 1}-epochs-{stage.epochs}-rate-{stage.learning_rate:g}.safetensors"
@@ -79,7 +84,8 @@ def finish(run: Path, parts: Parts, history: list[Epoch], on: torch.device, writ
     write_atomically(run / "confusion.png", confusion)
     write_atomically(run / "mistakes.png", _mistakes(best, parts.held, on))
     write_atomically(run / "card.md", card.model_card(run.resolve().name, metadata).encode())
-    events.add_picture(writer, "confusion matrix, test", confusion, len(history))
+    # A step that is hidden if the run is stopped before the next line and resumed.
+    events.add_picture(writer, "confusion matrix, test", confusion, len(history) + 1)
     checkpoint.save(checkpoint_path(run), metadata, best.weights)
 
 

@@ -1,7 +1,6 @@
 """Pictures, recipes and folders that nobody can train with: refused by name before any work."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,10 @@ import torch
 from PIL import Image
 
 from tests.unit.runs import RECIPE, quick_train
-from training import data, loop
-from training.data import DataError, Split
-from training.loop import TrainingError
+from training import data, epoch
+from training.dataset import DataError, Split
+from training.epoch import TrainingError
+from training.recipe import RecipeError
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> None:
         raise AssertionError("training began")
 
-    monkeypatch.setattr(loop, "augment", forbidden)
+    monkeypatch.setattr(epoch, "augment", forbidden)
 
 
 def labelled(*labels: int) -> Split:
@@ -78,6 +78,12 @@ def test_a_file_that_is_no_picture_is_named(content: bytes, folder: Path) -> Non
         data.load("folder", folder)
 
 
+def test_an_unreadable_picture_is_refused_with_both_ways_out(folder: Path) -> None:
+    (folder / "train" / "dog" / "2.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"remove or replace what is broken, or leave it out with --skip-corrupt$"):
+        data.load("folder", folder)
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_a_picture_cut_short_is_named(suffix: str, folder: Path) -> None:
     broken = folder / "test" / "cat" / f"cut.{suffix}"
@@ -118,21 +124,27 @@ def test_an_out_folder_that_cannot_be_made_is_found_before_the_first_epoch(tmp_p
         quick_train(tmp_path / "file")
 
 
-@pytest.mark.usefixtures("no_training")
-def test_a_recipe_for_an_unknown_network_is_refused_with_the_valid_names(tmp_path: Path) -> None:
+def test_a_recipe_for_an_unknown_network_is_refused_with_the_valid_names() -> None:
     with pytest.raises(
-        ValueError, match="unknown network 'vgg'; there are: alexnet, alexnet-32-big, alexnet-bn, compact"
+        RecipeError, match="unknown network 'vgg'; there are: alexnet, alexnet-32-big, alexnet-bn, compact"
     ):
-        quick_train(tmp_path / "run", replace(RECIPE, network="vgg"))
+        RECIPE.changed({"network": "vgg"})
 
 
 @pytest.mark.usefixtures("no_training")
 def test_a_shift_beyond_the_reflected_picture_is_refused(tmp_path: Path) -> None:
-    with pytest.raises((TrainingError, ValueError), match="crop_padding"):
-        quick_train(tmp_path / "run", replace(RECIPE, crop_padding=20))
+    with pytest.raises(TrainingError, match="crop_padding 20 must be less than the pictures' side, 20"):
+        quick_train(tmp_path / "run", RECIPE.changed({"crop_padding": 20}))
 
 
 @pytest.mark.usefixtures("no_training")
 def test_a_single_picture_to_fit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises((TrainingError, ValueError)):
-        quick_train(tmp_path / "run", limit_train=1)
+    with pytest.raises(TrainingError, match="batch norm needs 2 pictures to fit to; there are 1"):
+        quick_train(tmp_path / "run", RECIPE.changed({"train_images": 1}))
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize("count", [9, 291, 301])
+def test_validation_pictures_that_leave_a_class_without_are_refused(count: int, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="validation_images must be from 10 to 290"):
+        quick_train(tmp_path / "run", RECIPE.changed({"validation_images": count}))

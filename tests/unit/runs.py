@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from training import checkpoint, data, epoch, loop, networks
-from training.augment import augment
+from training import pictures as run_pictures
 from training.checkpoint import Metadata
 from training.dataset import Dataset
 from training.loop import Result
@@ -45,6 +45,15 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Curves, confusion and mistakes take longer to draw than a tiny network to train."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("curves", "confusion", "mistakes"):
+            patch.setattr(run_pictures, name, lambda *_: run_pictures.grid(torch.zeros(0, 4, 4, 3)))
+        yield
+
+
 @cache
 def pictures() -> Dataset:
     """Synthetic pictures at the smallest size that `compact` takes: 300 to train on, 60 to test on."""
@@ -60,7 +69,7 @@ def quick_train(run: Path, recipe: Recipe = RECIPE, **options: Any) -> Result:
 
 def interrupt_at_batch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Press Ctrl-C when training comes to its batch `number`, counted from 1 over all epochs."""
-    monkeypatch.setattr(epoch, "augment", _failing_at(number, augment))
+    monkeypatch.setattr(epoch, "take_step", _failing_at(number, epoch.take_step))
 
 
 def weights(seed: int = 0, metadata: Metadata = METADATA) -> dict[str, Tensor]:

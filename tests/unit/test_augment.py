@@ -1,6 +1,6 @@
 """Augmentation in exact arithmetic: each result is compared with the same thing done in numpy, picture by picture."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 
 import numpy as np
@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from training import colour
 from training.augment import Draws, augment, draw
-from training.loop import epoch_seed
+from training.colour import Palette
+from training.epoch import epoch_seed
 from training.pixels import Pixels
-from training.recipes import Recipe, Stage
+from training.recipe import Recipe, Stage
 
 SIZE, PADDING = 8, 4
 RECIPE = Recipe(network="compact", stages=(Stage(1, 32, 0.1),), crop_padding=PADDING, cutout=3)
+STILL = replace(RECIPE, flip=False, crop_padding=0, cutout=0)
 FILL = torch.tensor([1, 2, 3], dtype=torch.uint8)
 SHIFTS = list(product(range(-PADDING, PADDING + 1), repeat=2))
 PLACES = list(product(range(SIZE), repeat=2))
@@ -27,16 +30,25 @@ def pictures(count: int) -> Tensor:
 
 def draws(count: int, **chosen: Tensor) -> Draws:
     """Draws that change nothing, but for those chosen."""
-    still = torch.zeros(count, 2, dtype=torch.int64)
-    return replace(Draws(flip=torch.zeros(count, dtype=torch.bool), shift=still, blank=still), **chosen)
+    return replace(drawn(count, recipe=STILL), **chosen)
 
 
 def drawn(count: int, seed: int = 0, recipe: Recipe = RECIPE) -> Draws:
-    return draw(count, SIZE, recipe, torch.Generator().manual_seed(seed))
+    return draw(count, SIZE, 3, recipe, torch.Generator().manual_seed(seed))
+
+
+def palette(channels: int = 3) -> Palette:
+    """A palette with a mean that no picture holds."""
+    grey = torch.zeros(1, 1, 1, channels, dtype=torch.uint8)
+    return replace(colour.palette(grey, torch.device("cpu")), mean=FILL[:channels])
+
+
+def augmented(images: Tensor, chosen: Draws, recipe: Recipe = RECIPE) -> Tensor:
+    return augment(images, chosen, recipe, palette(images.shape[3]))
 
 
 def equal(first: Draws, second: Draws) -> bool:
-    return all(torch.equal(getattr(first, name), getattr(second, name)) for name in ("flip", "shift", "blank"))
+    return all(torch.equal(getattr(first, entry.name), getattr(second, entry.name)) for entry in fields(Draws))
 
 
 def cropped(picture: Pixels, rows: int, columns: int) -> Pixels:
@@ -46,19 +58,18 @@ def cropped(picture: Pixels, rows: int, columns: int) -> Pixels:
 
 def test_without_augmentation_pictures_are_unchanged() -> None:
     images = pictures(5)
-    plain = replace(RECIPE, flip=False, crop_padding=0, cutout=0)
-    assert torch.equal(augment(images, drawn(5, recipe=plain), plain.cutout, FILL), images)
+    assert torch.equal(augmented(images, drawn(5, recipe=STILL), STILL), images)
 
 
 def test_a_flip_mirrors_left_and_right() -> None:
     images = pictures(3)
-    flipped = augment(images, draws(3, flip=torch.ones(3, dtype=torch.bool)), 0, FILL)
+    flipped = augmented(images, draws(3, flip=torch.ones(3, dtype=torch.bool)), STILL)
     assert torch.equal(flipped, images.flip(2))
 
 
 def test_a_shift_is_a_crop_of_the_picture_padded_by_reflection() -> None:
     images = pictures(len(SHIFTS))
-    shifted = augment(images, draws(len(SHIFTS), shift=torch.tensor(SHIFTS)), 0, FILL)
+    shifted = augmented(images, draws(len(SHIFTS), shift=torch.tensor(SHIFTS)), STILL)
     for before, after, (rows, columns) in zip(images.numpy(), shifted.numpy(), SHIFTS, strict=True):
         assert np.array_equal(after, cropped(before, rows, columns))
 
@@ -66,7 +77,7 @@ def test_a_shift_is_a_crop_of_the_picture_padded_by_reflection() -> None:
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 9])
 def test_a_cutout_fills_a_square_that_is_cut_off_at_the_borders(side: int) -> None:
     images = pictures(len(PLACES))
-    blanked = augment(images, draws(len(PLACES), blank=torch.tensor(PLACES)), side, FILL)
+    blanked = augmented(images, draws(len(PLACES), blank=torch.tensor(PLACES)), replace(STILL, cutout=side))
     for before, after, (row, column) in zip(images.numpy(), blanked.numpy(), PLACES, strict=True):
         top, left = row - side // 2, column - side // 2
         expected = before.copy()
@@ -76,7 +87,7 @@ def test_a_cutout_fills_a_square_that_is_cut_off_at_the_borders(side: int) -> No
 
 def test_flip_shift_and_cutout_go_together() -> None:
     images, chosen = pictures(50), drawn(50)
-    result = augment(images, chosen, 3, FILL)
+    result = augmented(images, chosen)
     for i, before in enumerate(images.numpy()):
         expected = cropped(np.flip(before, 1) if chosen.flip[i] else before, *chosen.shift[i].tolist()).copy()
         row, column = chosen.blank[i].tolist()
@@ -86,13 +97,13 @@ def test_flip_shift_and_cutout_go_together() -> None:
 
 def test_grey_pictures_are_augmented_like_colours() -> None:
     images, chosen = pictures(20), drawn(20)
-    grey = augment(images[..., :1], chosen, 3, FILL[:1])
-    assert torch.equal(grey, augment(images, chosen, 3, FILL)[..., :1])
+    grey = augmented(images[..., :1], chosen)
+    assert torch.equal(grey, augmented(images, chosen)[..., :1])
 
 
 def test_every_picture_has_a_draw_of_its_own() -> None:
     same = pictures(1).expand(200, -1, -1, -1)
-    results = augment(same, drawn(200), 3, FILL)
+    results = augmented(same, drawn(200))
     assert len({picture.numpy().tobytes() for picture in results}) > 190
 
 
@@ -124,7 +135,7 @@ def test_another_seed_or_epoch_gives_other_draws(seed: int, epoch: int) -> None:
 
 def test_what_happens_to_a_picture_depends_on_neither_batch_nor_order() -> None:
     images, chosen = pictures(30), drawn(30)
-    whole = augment(images, chosen, 3, FILL)
+    whole = augmented(images, chosen)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(2))
     for batch in order.split(7):
-        assert torch.equal(augment(images[batch], chosen.take(batch), 3, FILL), whole[batch])
+        assert torch.equal(augmented(images[batch], chosen.take(batch)), whole[batch])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from training import data
-from training.data import DataError, Split
+from training import data, folder
+from training.dataset import DataError, Split
 
 
 def split(counts: list[int]) -> Split:
@@ -167,7 +167,7 @@ def test_large_files_are_read_in_threads_and_stay_in_order(tmp_path: Path) -> No
         path = tmp_path / "many" / ("train" if number < 8 else "test") / "ab"[number % 2] / f"{number:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
-        assert path.stat().st_size > data.SMALL_FILE
+        assert path.stat().st_size > folder.SMALL_FILE
     train = data.load("folder", tmp_path / "many", size=96).train
     assert train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert np.array_equal(train.images.numpy(), noise[[0, 2, 4, 6, 1, 3, 5, 7]])

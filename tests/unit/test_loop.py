@@ -11,12 +11,13 @@ from PIL import Image
 from torch import nn
 
 from tests.unit.runs import RECIPE, pictures, quick_train
-from training import checkpoint, data, evaluate, loop, report, resume
+from tests.unit.trainees import PLAIN, build, split
+from training import checkpoint, data, epoch, evaluate, loop, report, resume, schedule
 from training.augment import Draws, augment
 from training.classifier import Preprocess
 from training.evaluate import accuracy, predict
-from training.loop import Result, epoch_seed
-from training.recipes import learning_rate_factor
+from training.loop import Result
+from training.recipe import Stage
 
 MEASURES = {
     "epoch",
@@ -48,17 +49,20 @@ def test_one_epoch_on_synthetic_pictures_is_twice_as_good_as_chance(tiny_run: Re
     assert tiny_run.metadata.accuracy["test"] >= 0.2
 
 
-def test_the_checkpoint_is_the_only_model_in_the_run_folder(quick_run: Result) -> None:
+def test_the_checkpoint_is_the_only_model_beside_the_folders(quick_run: Result) -> None:
     assert [path.name for path in quick_run.path.parent.glob("*.safetensors")] == ["checkpoint.safetensors"]
 
 
-def test_a_run_leaves_checkpoint_metrics_curves_and_the_state_to_resume(quick_run: Result) -> None:
+def test_a_run_leaves_checkpoint_card_metrics_pictures_stages_events_and_the_state_to_resume(quick_run: Result) -> None:
     left = {path.name for path in quick_run.path.parent.iterdir()}
-    assert left == {"checkpoint.safetensors", "metrics.jsonl", "curves.png", "resume"}
+    pictures = {"confusion.png", "curves.png", "mistakes.png"}
+    folders = {"resume", "stages", "tensorboard"}
+    assert left == {"card.md", "checkpoint.safetensors", "metrics.jsonl"} | pictures | folders
 
 
-def test_the_curves_are_a_png(quick_run: Result) -> None:
-    with Image.open(quick_run.path.parent / "curves.png") as image:
+@pytest.mark.parametrize("name", ["confusion", "curves", "mistakes"])
+def test_the_pictures_are_pngs(name: str, quick_run: Result) -> None:
+    with Image.open(quick_run.path.parent / f"{name}.png") as image:
         image.load()
         assert image.format == "PNG"
 
@@ -66,8 +70,12 @@ def test_the_curves_are_a_png(quick_run: Result) -> None:
 def test_metrics_have_one_line_an_epoch_with_every_measure(quick_run: Result) -> None:
     lines = [json.loads(line) for line in (quick_run.path.parent / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
-    assert all(line.keys() == MEASURES for line in lines)
-    assert lines == quick_run.metadata.history
+    assert all(line.keys() == MEASURES | {"readings"} for line in lines)
+
+
+def test_the_history_in_the_checkpoint_is_that_of_the_metrics_without_readings(quick_run: Result) -> None:
+    lines = [json.loads(line) for line in (quick_run.path.parent / "metrics.jsonl").read_text().splitlines()]
+    assert quick_run.metadata.history == [{name: line[name] for name in MEASURES} for line in lines]
 
 
 def test_the_checkpoint_describes_data_recipe_and_seed(quick_run: Result) -> None:
@@ -92,7 +100,7 @@ def test_the_checkpoint_says_where_it_was_made(quick_run: Result) -> None:
 
 
 def test_the_validation_accuracy_is_that_of_the_best_epoch(quick_run: Result) -> None:
-    best = max(epoch["validation_accuracy"] for epoch in quick_run.metadata.history)
+    best = max(finished["validation_accuracy"] for finished in quick_run.metadata.history)
     assert quick_run.metadata.accuracy["validation"] == best
 
 
@@ -105,9 +113,10 @@ def test_the_test_accuracy_is_that_of_the_weights_in_the_checkpoint(quick_run: R
 
 def test_the_test_pictures_are_read_once_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(loop, "predict", recorded(predict, seen))
+    monkeypatch.setattr(epoch, "predict", recorded(predict, seen))
+    monkeypatch.setattr(evaluate, "predict", recorded(predict, seen))
     quick_train(tmp_path)
-    assert seen == [30, 30, 30, 60]
+    assert seen == [30, 30, 30, 60, 30]  # the last ones are looked at for their mistakes
 
 
 def test_the_same_seed_gives_the_same_weights(quick_run: Result, tmp_path: Path) -> None:
@@ -125,15 +134,17 @@ def test_every_epoch_draws_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         drawn.append(draws.shift.numpy().tobytes())
         return augment(images, draws, *rest)
 
-    monkeypatch.setattr(loop, "augment", noted)
+    monkeypatch.setattr(epoch, "augment", noted)
     quick_train(tmp_path)
-    assert len(set(drawn)) == len(drawn) == 7
+    preview, *batches = drawn
+    assert len(set(batches)) == len(batches) == 7
+    assert preview == batches[0]
 
 
 def test_the_learning_rate_follows_the_stage_and_its_schedule(quick_run: Result) -> None:
-    rates = [epoch["learning_rate"] for epoch in quick_run.metadata.history]
+    rates = [finished["learning_rate"] for finished in quick_run.metadata.history]
     last_batches = [(0.05, 2 / 3), (0.02, 1 / 4), (0.02, 3 / 4)]  # peak and progress through the stage
-    assert rates == pytest.approx([peak * learning_rate_factor("one-cycle", done) for peak, done in last_batches])
+    assert rates == pytest.approx([peak * schedule.factor(RECIPE, 1, done, []) for peak, done in last_batches])
 
 
 def test_a_last_single_picture_is_left_out_of_the_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,13 +154,13 @@ def test_a_last_single_picture_is_left_out_of_the_epoch(tmp_path: Path, monkeypa
         batches.append(len(images))
         return augment(images, *rest)
 
-    monkeypatch.setattr(loop, "augment", noted)
-    quick_train(tmp_path, RECIPE.with_epochs(2), limit_train=49)
-    assert batches == [32, 17, 48]
+    monkeypatch.setattr(epoch, "augment", noted)
+    quick_train(tmp_path, RECIPE.with_epochs(2).changed({"train_images": 49}))
+    assert batches[1:] == [32, 17, 48]  # after the preview
 
 
 def test_seeds_of_epochs_and_neighbouring_runs_all_differ() -> None:
-    seeds = {epoch_seed(seed, epoch) for seed in range(20) for epoch in range(500)}
+    seeds = {epoch.epoch_seed(seed, number) for seed in range(20) for number in range(500)}
     assert len(seeds) == 20 * 500
 
 
@@ -174,3 +185,35 @@ def test_predictions_do_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -
 def test_the_state_to_resume_lies_in_a_folder_of_its_own(quick_run: Result) -> None:
     assert resume.state_path(quick_run.path.parent).parent == quick_run.path.parent / "resume"
     assert resume.state_path(quick_run.path.parent).is_file()
+
+
+@pytest.mark.parametrize(
+    ("subset", "sizes"),
+    [
+        ({}, (270, 30, 60)),
+        ({"train_images": 50}, (50, 30, 60)),
+        ({"validation_images": 60}, (240, 60, 60)),
+        ({"test_images": 20}, (270, 30, 20)),
+        ({"train_images": 50, "validation_images": 60, "test_images": 20}, (50, 60, 20)),
+        ({"train_images": 1000, "test_images": 1000}, (270, 30, 60)),
+    ],
+)
+def test_a_recipe_chooses_how_many_pictures_to_fit_to_to_select_on_and_to_report_on(
+    subset: dict[str, int], sizes: tuple[int, int, int]
+) -> None:
+    parts = loop.part(RECIPE.changed({"train_images": None} | subset), pictures(), seed=0)
+    assert (len(parts.fit), len(parts.held), len(parts.test)) == sizes
+
+
+def test_a_run_says_how_many_pictures_it_had(tmp_path: Path) -> None:
+    recipe = RECIPE.changed({"train_images": 50, "validation_images": 60, "test_images": 20})
+    counts = {"fit": 50, "validation": 60, "test": 20}
+    assert quick_train(tmp_path, recipe).metadata.data == {"name": "synthetic"} | counts
+
+
+def test_plateau_looks_only_at_the_epochs_of_its_stage() -> None:
+    chosen = {"schedule": "plateau", "patience": 0, "decay_factor": 0.5, "stages": [Stage(3, 8, 1.0), Stage(3, 8, 0.1)]}
+    trained, fit = build(PLAIN.changed(chosen)), split(8)
+    accuracies = [0.5, 0.4, 0.3, 0.2, 0.3]
+    rates = [epoch.plan_epoch(trained, number, fit, accuracies[:number]).rates[0] for number in range(6)]
+    assert rates == [1.0, 1.0, 0.5, 0.1, 0.1, 0.1]

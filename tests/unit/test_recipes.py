@@ -1,107 +1,224 @@
-"""Recipes: impossible ones are refused when they are made; epochs are shared among stages in proportion."""
+"""The named recipes hold what their documents say: stages, rates, optimisers, schedules, augmentation and figures."""
 
 from typing import Any
 
 import pytest
 
 from training import networks
-from training.recipes import RECIPES, Recipe, Stage, learning_rate_factor, named_recipe
+from training.networks import INPUTS
+from training.recipe import RecipeError, Stage
+from training.recipes import RECIPES, REPORTED, Reported, named_recipe
 
-STAGE = Stage(epochs=1, batch_size=32, learning_rate=0.1)
-THREE_STAGES = Recipe(network="compact", stages=(Stage(6, 64, 0.1), Stage(3, 128, 0.05), Stage(1, 256, 0.01)))
+S0 = "s0"
+S3 = [f"s3-{rung}" for rung in range(1, 10)]
+S4 = ["s4-pure", "s4-bn", "s4-dropout", "s4-flip", "s4-growing-batch", "s4-best"]
+GROWING = [(20, 32), (20, 128), (10, 256)]
 
-
-def epochs(recipe: Recipe) -> list[int]:
-    return [stage.epochs for stage in recipe.stages]
-
-
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
-        ({"epochs": 0}, "at least 1 epoch, not 0"),
-        ({"batch_size": 1}, "a batch of at least 2, not 1"),
-        ({"learning_rate": 0.0}, r"learning rate must be positive, not 0\.0"),
-        ({"learning_rate": float("nan")}, "learning rate must be positive, not nan"),
-    ],
-)
-def test_an_impossible_stage_is_refused(values: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        Stage(**{"epochs": 1, "batch_size": 32, "learning_rate": 0.1} | values)
-
-
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
-        ({"stages": ()}, "at least one stage"),
-        ({"schedule": "cosine"}, "unknown schedule 'cosine'; there are: constant, one-cycle"),
-        ({"momentum": 1.0}, r"momentum must be in \[0, 1\), not 1\.0"),
-        ({"momentum": -0.1}, r"momentum must be in \[0, 1\), not -0\.1"),
-        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\)"),
-        ({"weight_decay": -1e-4}, "weight_decay must not be negative"),
-        ({"crop_padding": -1}, "crop_padding must not be negative, it is -1"),
-        ({"cutout": -8}, "cutout must not be negative, it is -8"),
-        ({"validation_share": 0.0}, r"validation_share must be in \(0, 1\), not 0\.0"),
-        ({"validation_share": 1.0}, r"validation_share must be in \(0, 1\), not 1\.0"),
-    ],
-)
-def test_an_impossible_recipe_is_refused(values: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        Recipe(**{"network": "compact", "stages": (STAGE,)} | values)
+# Epochs and (peak) rate of the stages. The batch of S3 is ours.
+STAGES = {
+    "s1": [(5, 32, 1e-3)],
+    "s3-1": [(50, 128, 1e-3)],
+    "s3-2": [(100, 128, 1e-3)],
+    "s3-3": [(200, 128, 1e-3)],
+    "s3-4": [(200, 128, 5e-4)],
+    "s3-5": [(500, 128, 5e-4)],
+    "s3-6": [(300, 128, 5e-4)],
+    "s3-7": [(300, 128, 5e-4)],
+    "s3-8": [(300, 128, 5e-4)],
+    "s3-9": [(300, 128, 5e-4)],
+    "s4-pure": [(50, 128, 1e-3)],
+    "s4-bn": [(50, 128, 1e-3)],
+    "s4-dropout": [(50, 128, 1e-3)],
+    "s4-flip": [(50, 128, 1e-3)],
+    "s4-growing-batch": [(*stage, 1e-3) for stage in GROWING],
+    "s4-best": [(*stage, rate) for stage, rate in zip(GROWING, (0.05, 0.005, 0.0005), strict=True)],
+}
+PLATEAU: dict[str, Any] = {"schedule": "plateau", "decay_factor": 0.5}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "s0": {"schedule": "cosine", "cosine_epochs": 100},
+    "s1": {"schedule": "constant"},
+    "s3-1": {"schedule": "constant"},
+    "s3-2": {"schedule": "step", "decay_every": 25, "decay_factor": 0.1},
+    "s3-3": {"schedule": "multi-step", "decay_at": (5, 80, 100), "decay_factor": 0.5},
+    "s3-4": PLATEAU | {"patience": 5, "threshold": 1e-3, "threshold_mode": "abs"},
+    "s3-5": PLATEAU | {"patience": 20, "threshold": 1e-4, "threshold_mode": "rel"},
+    "s3-6": {"schedule": "multi-step", "decay_at": (100,)},
+    "s3-7": {"schedule": "multi-step", "decay_at": (100,)},
+    "s3-8": PLATEAU | {"patience": 10, "threshold": 2e-4, "threshold_mode": "rel"},
+    "s3-9": PLATEAU | {"patience": 10, "threshold": 2e-4, "threshold_mode": "rel"},
+    **{name: {"schedule": "constant"} for name in S4},
+}
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "s0": ("alexnet-32-big", {}),
+    "s1": ("simple-cnn", {}),
+    "s2-alexnet": ("alexnet", {}),
+    "s2-lenet": ("lenet", {}),
+    **{name: ("compact", {"batch_norm": False}) for name in S3[:5]},
+    "s3-6": ("compact", {"batch_norm": True}),
+    "s3-7": ("compact", {"batch_norm": True, "dropout": [0.5, 0.5, 0.0, 0.0], "linear_dropout": 0.5}),
+    "s3-8": ("compact", {"batch_norm": True, "dropout": [0.3, 0.3, 0.0, 0.1]}),
+    "s3-9": ("compact", {"batch_norm": True, "dropout": [0.3, 0.3, 0.0, 0.1]}),
+    "s4-pure": ("alexnet-bn", {"batch_norm": False}),
+    "s4-bn": ("alexnet-bn", {"batch_norm": True}),
+    **{name: ("alexnet-bn", {"batch_norm": True, "dropout": 0.5}) for name in S4[2:]},
+}
+AUGMENTED: dict[str, dict[str, Any]] = {
+    "s3-9": {"flip": True, "crop_padding": 4, "brightness": 0.5, "contrast": 0.5, "hue": 0.5},
+    **{name: {"flip": True} for name in S4[3:]},
+}
+FIGURES = {
+    "s1": (None, 0.60),
+    "s3-1": (0.75, 0.89),
+    "s3-2": (None, 0.93),
+    "s3-3": (None, 0.92),
+    "s3-4": (None, 0.948),
+    "s3-5": (None, 0.953),
+    "s3-6": (0.790, 0.979),
+    "s3-8": (0.828, 0.971),
+    "s3-9": (0.80, None),
+    "s4-pure": (0.7556, None),
+    "s4-bn": (0.8030, None),
+    "s4-dropout": (0.8295, None),
+    "s4-flip": (0.8601, None),
+    "s4-growing-batch": (0.8863, None),
+    "s4-best": (0.8949, None),
+}
+NO_AUGMENTATION: dict[str, Any] = {
+    "flip": False,
+    "crop_padding": 0,
+    "cutout": 0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "saturation": 0.0,
+    "hue": 0.0,
+    "fancy_pca": 0.0,
+}
+DOCUMENTED = sorted(NETWORKS)
 
 
 def test_an_unknown_recipe_is_refused_with_the_valid_names() -> None:
-    with pytest.raises(ValueError, match="unknown recipe 'alexnet'; there are: alexnet-bn, compact"):
+    with pytest.raises(RecipeError, match="unknown recipe 'alexnet'; there are: alexnet-bn, compact, s0, s1, "):
         named_recipe("alexnet")
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_named_recipe_is_one_that_its_network_can_follow(name: str) -> None:
     recipe = named_recipe(name)
-    assert networks.build(recipe.network, classes=10, **recipe.arguments)
+    channels, size = INPUTS.get(recipe.network, (3, 32))
+    assert networks.build(recipe.network, classes=10, channels=channels, size=size, **recipe.arguments)
 
 
-def test_the_epochs_of_a_recipe_are_those_of_its_stages() -> None:
-    assert THREE_STAGES.epochs == 10
+def test_the_named_recipes_are_ours_and_those_of_the_documents() -> None:
+    assert sorted(RECIPES) == sorted(["alexnet-bn", "compact", *DOCUMENTED])
 
 
-def test_every_epoch_has_its_stage_and_its_place_in_it() -> None:
-    first, second, third = THREE_STAGES.stages
-    found = [THREE_STAGES.stage_at(epoch) for epoch in (0, 5, 6, 8, 9)]
-    assert found == [(first, 0), (first, 5), (second, 0), (second, 2), (third, 0)]
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_document_s_recipe_trains_its_network(name: str) -> None:
+    written = named_recipe(name).as_json()
+    assert (written["network"], written["arguments"]) == NETWORKS[name]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_document_s_recipe_has_its_epochs_batches_and_rates(name: str) -> None:
+    assert named_recipe(name).stages == tuple(Stage(*values) for values in STAGES[name])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_document_s_recipe_has_its_schedule(name: str) -> None:
+    recipe = named_recipe(name)
+    assert {field: getattr(recipe, field) for field in SCHEDULES[name]} == SCHEDULES[name]
+
+
+@pytest.mark.parametrize("name", ["s0", "s1", *S3])
+def test_s0_s1_and_s3_train_with_adam(name: str) -> None:
+    recipe = named_recipe(name)
+    assert (recipe.optimizer, recipe.momentum) == ("adam", 0.9)
+
+
+@pytest.mark.parametrize("name", S4)
+def test_s4_trains_with_sgd_and_momentum(name: str) -> None:
+    recipe = named_recipe(name)
+    assert recipe.optimizer == "sgd"
+    assert recipe.momentum > 0
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_document_s_recipe_augments_as_its_document_and_no_more(name: str) -> None:
+    recipe = named_recipe(name)
+    assert {field: getattr(recipe, field) for field in NO_AUGMENTATION} == NO_AUGMENTATION | AUGMENTED.get(name, {})
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_document_s_recipe_has_nothing_that_its_document_lacks(name: str) -> None:
+    recipe = named_recipe(name)
+    assert (recipe.weight_decay, recipe.label_smoothing, recipe.ema) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_named_recipe_repeats_the_documents_mistakes(name: str) -> None:
+    recipe = named_recipe(name)
+    assert not recipe.softmax_in_network
+    assert recipe.validation_share > 0
+
+
+def test_s0_has_five_stages_of_which_two_are_the_document_s() -> None:
+    stages = named_recipe(S0).stages
+    assert stages[:2] == (Stage(2000, 256, 2e-5), Stage(500, 256, 1e-6))
+    assert len(stages) == 5
+    assert {stage.batch_size for stage in stages} == {256}
+
+
+def test_s0_forgets_the_optimiser_where_a_stage_begins() -> None:
+    assert [name for name in RECIPES if named_recipe(name).fresh_optimizer] == [S0]
+
+
+def test_s0_fits_to_2560_pictures() -> None:
+    assert named_recipe(S0).train_images == 2560
+
+
+def test_s1_has_the_subsets_of_its_samplers() -> None:
+    recipe = named_recipe("s1")
+    assert (recipe.train_images, recipe.validation_images, recipe.test_images) == (20_000, 5_000, 5_000)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in ("s0", "s1")])
+def test_the_others_take_all_pictures(name: str) -> None:
+    recipe = named_recipe(name)
+    assert recipe.train_images is recipe.validation_images is recipe.test_images is None
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_reported_figures_are_the_documents(name: str) -> None:
+    assert (REPORTED[name].held_out, REPORTED[name].train) == FIGURES[name]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "shared"), [(10, [6, 3, 1]), (20, [12, 6, 2]), (100, [60, 30, 10]), (4, [2, 1, 1]), (3, [1, 1, 1])]
+    ("name", "told"),
+    [
+        ("s0", "stuck near 1.5; 5 to 6 hours"),
+        ("s2-alexnet", "given up after one epoch, 15 minutes"),
+        ("s3-1", "diverges after 100 epochs"),
+        ("s3-2", "stuck from epoch 65"),
+        ("s3-6", "78.8 % at epoch 60"),
+        ("s3-7", "stuck at 70 %"),
+        ("s3-8", "at epoch 294"),
+        ("s3-9", "stuck"),
+    ],
 )
-def test_epochs_are_shared_among_stages_in_proportion(wanted: int, shared: list[int]) -> None:
-    assert epochs(THREE_STAGES.with_epochs(wanted)) == shared
+def test_what_the_documents_tell_beside_figures_is_kept(name: str, told: str) -> None:
+    assert told in REPORTED[name].note
 
 
-@pytest.mark.parametrize("lengths", [(6, 3, 1), (1, 1, 50), (50, 1, 1), (1, 50, 1)])
-def test_every_stage_keeps_an_epoch_and_none_is_lost(lengths: tuple[int, int, int]) -> None:
-    recipe = Recipe(network="compact", stages=tuple(Stage(length, 32, 0.1) for length in lengths))
-    for wanted in range(3, 60):
-        shared = epochs(recipe.with_epochs(wanted))
-        assert sum(shared) == wanted
-        assert min(shared) >= 1
+def test_a_recipe_without_a_figure_reports_none() -> None:
+    silent = {name for name, found in REPORTED.items() if found.held_out is found.train is None}
+    assert silent == REPORTED.keys() - FIGURES.keys()
+    assert Reported() == Reported(None, None, "")
 
 
-def test_fewer_epochs_than_stages_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 epochs are too few: the recipe needs 3 or more"):
-        THREE_STAGES.with_epochs(2)
+def test_every_report_is_of_a_named_recipe() -> None:
+    assert REPORTED.keys() <= RECIPES.keys()
 
 
-def test_other_epochs_change_nothing_else() -> None:
-    changed = THREE_STAGES.with_epochs(20)
-    assert [(s.batch_size, s.learning_rate) for s in changed.stages] == [(64, 0.1), (128, 0.05), (256, 0.01)]
-    assert changed.with_epochs(10) == THREE_STAGES
-
-
-@pytest.mark.parametrize(("progress", "factor"), [(0.0, 0.1), (0.125, 0.55), (0.25, 1.0), (0.625, 0.505), (1.0, 0.01)])
-def test_one_cycle_rises_for_a_quarter_and_falls_to_a_hundredth(progress: float, factor: float) -> None:
-    assert learning_rate_factor("one-cycle", progress) == pytest.approx(factor)
-
-
-@pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
-def test_the_constant_schedule_leaves_the_rate_alone(progress: float) -> None:
-    assert learning_rate_factor("constant", progress) == 1.0
+def test_the_recipes_cannot_be_changed_in_place() -> None:
+    with pytest.raises(TypeError):
+        RECIPES["s1"] = named_recipe("s0")  # type: ignore[index]

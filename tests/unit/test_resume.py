@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.unit.runs import interrupt_at_batch, quick_train
-from training import checkpoint, loop, resume
+from training import checkpoint, epoch, evaluate, resume
 from training.loop import Result
 
 CLOCK = {"seconds", "images_per_second"}
@@ -22,7 +22,7 @@ def last_epoch(run: Path) -> dict[str, torch.Tensor]:
 
 def measured(result: Result) -> list[dict[str, float]]:
     """The history but for what the clock said."""
-    return [{name: epoch[name] for name in epoch.keys() - CLOCK} for epoch in result.metadata.history]
+    return [{name: entry[name] for name in entry.keys() - CLOCK} for entry in result.metadata.history]
 
 
 def lines(run: Path) -> list[dict[str, float]]:
@@ -88,8 +88,9 @@ def test_a_finished_run_neither_trains_nor_reads_the_test_pictures_again(
     def forbidden(*_: object) -> None:
         raise AssertionError("the run was finished")
 
-    monkeypatch.setattr(loop, "augment", forbidden)
-    monkeypatch.setattr(loop, "predict", forbidden)
+    monkeypatch.setattr(epoch, "augment", forbidden)
+    monkeypatch.setattr(epoch, "predict", forbidden)
+    monkeypatch.setattr(evaluate, "predict", forbidden)
     assert quick_train(tmp_path, go_on=True).metadata == result.metadata
     assert result.path.read_bytes() == before
 
@@ -100,11 +101,8 @@ def test_the_state_holds_the_network_and_a_momentum_for_every_parameter(quick_ru
     assert len([name for name in names if name.endswith(".momentum_buffer")]) == len(parameters)
 
 
-def test_a_run_killed_before_its_first_state_starts_again(tmp_path: Path) -> None:
-    whole = quick_train(tmp_path / "whole")
-    killed = tmp_path / "killed"
-    killed.mkdir()
-    source = checkpoint.load(whole.path)
+def test_a_run_killed_before_its_first_state_starts_again(quick_run: Result, tmp_path: Path) -> None:
+    source = checkpoint.load(quick_run.path)
     unfinished = replace(source.metadata, accuracy={"validation": 0.1})
-    checkpoint.save(killed / "checkpoint.safetensors", unfinished, source.weights)
-    assert quick_train(killed, go_on=True).metadata.weights_sha256 == whole.metadata.weights_sha256
+    checkpoint.save(tmp_path / "checkpoint.safetensors", unfinished, source.weights)
+    assert quick_train(tmp_path, go_on=True).metadata.weights_sha256 == quick_run.metadata.weights_sha256

@@ -1,0 +1,203 @@
+"""Beginning with another run's weights: what a run takes over, what it refuses, and the chain it tells."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.unit.runs import interrupt_at_batch, one_thread, pictures
+from training import checkpoint, loop
+from training.checkpoint import CheckpointError
+from training.dataset import Dataset
+from training.epoch import TrainingError
+from training.loop import Extras, Result
+from training.recipe import Recipe, Stage
+from training.resume import ResumeError
+
+RECIPE = Recipe(
+    network="simple-cnn",
+    stages=(Stage(1, 48, 0.01),),
+    optimizer="sgd",
+    schedule="constant",
+    train_images=96,
+)
+# Too slow to move any weight by a thousandth of a thousandth.
+STILL = replace(RECIPE, stages=(Stage(1, 48, 1e-12),), momentum=0.0, weight_decay=0.0)
+
+
+def brighter() -> Dataset:
+    """Other pictures of the same classes, with other statistics."""
+    whole = pictures()
+    train = replace(whole.train, images=whole.train.images // 2 + 127)
+    return replace(whole, name="brighter", train=train)
+
+
+@one_thread()
+def train(
+    run: Path, start: Result | None = None, recipe: Recipe = RECIPE, dataset: Dataset | None = None, **options: Any
+) -> Result:
+    """Train in `run`, from the weights of `start` where it is given."""
+    extras = Extras(start=None if start is None else checkpoint.load(start.path))
+    return loop.train(recipe, dataset or pictures(), run, on=torch.device("cpu"), extras=extras, **options)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A run that began with weights of its own. Tests only read it."""
+    return train(tmp_path_factory.mktemp("runs") / "first")
+
+
+def told(result: Result) -> list[dict[str, Any]]:
+    """The runs whose weights a run says it began with."""
+    return list(result.metadata.provenance.get("chain", []))
+
+
+def test_training_starts_at_the_given_weights(first: Result, tmp_path: Path) -> None:
+    kept = checkpoint.load(train(tmp_path, first, STILL).path).weights
+    for name, weight in checkpoint.load(first.path).weights.items():
+        torch.testing.assert_close(kept[name], weight, rtol=0, atol=1e-9)
+
+
+def test_without_them_training_starts_elsewhere(first: Result, tmp_path: Path) -> None:
+    fresh = checkpoint.load(train(tmp_path, recipe=STILL).path).weights
+    assert not torch.allclose(fresh["1.3.weight"], checkpoint.load(first.path).weights["1.3.weight"], atol=1e-6)
+
+
+def test_pictures_are_normalised_as_the_weights_are_used_to(first: Result, tmp_path: Path) -> None:
+    by_itself = train(tmp_path / "alone", dataset=brighter()).metadata
+    continued = train(tmp_path / "continued", first, dataset=brighter()).metadata
+    assert (continued.mean, continued.std) == (first.metadata.mean, first.metadata.std)
+    assert by_itself.mean != continued.mean
+
+
+def test_a_run_of_its_own_has_no_chain(first: Result) -> None:
+    assert "chain" not in first.metadata.provenance
+
+
+def test_a_run_tells_whose_weights_it_began_with(first: Result, tmp_path: Path) -> None:
+    (source,) = told(train(tmp_path, first))
+    metadata = first.metadata
+    assert source == {
+        "network": "simple-cnn",
+        "recipe": metadata.recipe,
+        "seed": 0,
+        "data": {"name": "synthetic", "fit": 96, "validation": 30, "test": 60},
+        "epochs": 1,
+        "accuracy": metadata.accuracy,
+        "commit": metadata.provenance["commit"],
+        "weights_sha256": metadata.weights_sha256,
+    }
+
+
+def test_the_chain_grows_with_every_run_the_first_one_first(first: Result, tmp_path: Path) -> None:
+    second = train(tmp_path / "second", first)
+    third = train(tmp_path / "third", second)
+    assert [run["weights_sha256"] for run in told(third)] == [
+        first.metadata.weights_sha256,
+        second.metadata.weights_sha256,
+    ]
+
+
+def test_the_card_has_a_line_for_every_run_of_the_chain(first: Result, tmp_path: Path) -> None:
+    second = train(tmp_path / "second", first)
+    card = (train(tmp_path / "third", second).path.parent / "card.md").read_text()
+    assert [line for line in card.splitlines() if line.startswith("- Begun with")] == [
+        f"- Begun with the weights {result.metadata.weights_sha256[:12]} of another run: `simple-cnn`, 1 epochs on 96 "
+        f"pictures of `synthetic`, seed 0, validation accuracy {result.metadata.accuracy['validation']:.2%}, "
+        f"commit {result.metadata.provenance['commit'] or 'unknown'}."
+        for result in (first, second)
+    ]
+
+
+def test_the_card_of_a_run_of_its_own_tells_of_no_other(first: Result) -> None:
+    assert "Begun with" not in (first.path.parent / "card.md").read_text()
+
+
+def renamed(dataset: Dataset) -> Dataset:
+    return replace(dataset, classes=(*dataset.classes[:-1], "zebra"))
+
+
+def smaller(dataset: Dataset) -> Dataset:
+    train, test = (replace(part, images=part.images[:, :18, :18]) for part in (dataset.train, dataset.test))
+    return replace(dataset, train=train, test=test)
+
+
+def grey(dataset: Dataset) -> Dataset:
+    train, test = (replace(part, images=part.images[..., :1]) for part in (dataset.train, dataset.test))
+    return replace(dataset, train=train, test=test)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "there", "wanted"),
+    [(renamed, "classes", "rows-8px", "zebra"), (smaller, "size", "20", "18"), (grey, "channels", "3", "1")],
+)
+def test_weights_for_other_pictures_are_refused_by_name(
+    change: Callable[[Dataset], Dataset], name: str, there: str, wanted: str, first: Result, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=f"for another {name}, .*{there}.*; this run has .*{wanted}"):
+        train(tmp_path / "run", first, dataset=change(pictures()))
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_network_are_refused_by_name(first: Result, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="for another network, simple-cnn; this run has compact"):
+        train(tmp_path / "run", first, replace(RECIPE, network="compact"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("arguments", [{"batch_norm": False}, {"dropout": (0.5, 0.5, 0.0, 0.0)}], ids=str)
+def test_weights_of_the_network_with_other_arguments_are_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
+    compact = replace(RECIPE, network="compact")
+    start = train(tmp_path / "start", recipe=compact)
+    with pytest.raises((TrainingError, CheckpointError), match="weights"):
+        train(tmp_path / "run", start, replace(compact, arguments=arguments))
+
+
+def test_the_same_pictures_split_by_another_seed_are_refused(first: Result, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"of synthetic, with seed 0 and 30 held out; this run has seed 1 and 30"):
+        train(tmp_path / "run", first, seed=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_same_pictures_split_in_another_proportion_are_refused(first: Result, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="30 held out; this run has seed 0 and 60, which they may know"):
+        train(tmp_path / "run", first, replace(RECIPE, validation_share=0.2))
+
+
+def test_other_pictures_may_be_split_by_another_seed(first: Result, tmp_path: Path) -> None:
+    assert train(tmp_path, first, dataset=brighter(), seed=1).metadata.seed == 1
+
+
+def test_the_first_pictures_of_a_chain_are_not_split_anew_after_a_detour(first: Result, tmp_path: Path) -> None:
+    detour = train(tmp_path / "detour", first, dataset=brighter(), seed=1)
+    with pytest.raises(TrainingError, match="other pictures of synthetic"):
+        train(tmp_path / "back", detour, seed=1)
+
+
+@pytest.fixture
+def stopped(first: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run from the first one's weights, stopped in the second of two epochs."""
+    with monkeypatch.context() as patch:
+        interrupt_at_batch(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "stopped", first, RECIPE.with_epochs(2))
+    return tmp_path / "stopped"
+
+
+def test_a_stopped_run_goes_on_from_the_weights_it_began_with(stopped: Path, first: Result) -> None:
+    resumed = train(stopped, first, RECIPE.with_epochs(2), go_on=True)
+    assert (len(resumed.metadata.history), len(told(resumed))) == (2, 1)
+
+
+def test_a_stopped_run_does_not_go_on_from_other_weights(stopped: Path, tmp_path: Path) -> None:
+    other = train(tmp_path / "other", recipe=STILL)
+    with pytest.raises(ResumeError, match="with other settings: begun_with"):
+        train(stopped, other, RECIPE.with_epochs(2), go_on=True)
+
+
+def test_a_stopped_run_does_not_go_on_as_one_that_began_by_itself(stopped: Path) -> None:
+    with pytest.raises(ResumeError, match="with other settings: begun_with"):
+        train(stopped, None, RECIPE.with_epochs(2), go_on=True)
