@@ -19,12 +19,13 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from training import checkpoint, data, device, epoch, networks, trainee
-from training.augment import augment, draw
+from training import checkpoint, device, epoch, networks, trainee
 from training.checkpoint import Metadata
-from training.data import channel_statistics
-from training.dataset import Split
-from training.measured import RESULTS, best_measured, rungs
+from training.data import sources
+from training.data.augment import augment, draw
+from training.data.dataset import Split
+from training.data.sources import channel_statistics
+from training.ladders.measured import RESULTS, best_measured, rungs
 from training.recipes import named_recipe
 from training.resume import Epoch
 from training.trainee import Trainee
@@ -117,14 +118,14 @@ def epochs_to(history: Sequence[Epoch], accuracy: float) -> str:
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("--data", default="synthetic", choices=data.KINDS, help="which pictures (default synthetic)")
+    parser.add_argument("--data", default="synthetic", choices=sources.KINDS, help="which pictures (default synthetic)")
     parser.add_argument("--data-dir", type=Path, help="where they are")
     parser.add_argument("--device", default="auto", help="auto (default), cuda, mps or cpu")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
     parser.add_argument("--steps", type=int, default=6, help="in each turn")
     options = parser.parse_args()
     on, console = device.choose_device(options.device), Console()
-    split = data.load(options.data, options.data_dir).train
+    split = sources.load(options.data, options.data_dir).train
     seconds = measure(_turns(split, on), options.rounds, options.steps, on)
     bringing = seconds.pop(DATA)
     console.print(_table(seconds, f"S4's network in batches of {BATCH} on {device.describe(on)}"))

@@ -10,8 +10,9 @@ from export import assemble, store
 from export.bundle import BundleError
 from export.graph import GraphError
 from export.parity import ParityError
-from training import checkpoint, data
-from training.dataset import DataError
+from training import checkpoint
+from training.data import sources
+from training.data.dataset import DataError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="the model's name (default: alexnet-DATASET)")
     parser.add_argument("--note", default="", help="a sentence for the model card, below the accuracies")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check on the test pictures found here")
-    parser.add_argument("--data", default="folder", choices=data.KINDS, help="what --data-dir holds")
+    parser.add_argument("--data", default="folder", choices=sources.KINDS, help="what --data-dir holds")
     return parser
 
 

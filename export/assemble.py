@@ -14,13 +14,14 @@ from PIL import Image
 from export import bundle, graph, parity
 from export.bundle import Bundle
 from export.parity import ParityReport
-from training import checkpoint, data
-from training.card import model_card
+from training import checkpoint
 from training.checkpoint import Metadata
-from training.dataset import DataError
-from training.folder import PICTURE_SUFFIXES
-from training.pictures import curves
+from training.data import sources
+from training.data.dataset import DataError
+from training.data.folder import PICTURE_SUFFIXES
 from training.pixels import Pixels, to_pixels
+from training.reports.card import model_card
+from training.reports.pictures import curves
 
 SELFCHECK_PICTURES = 8
 CROPS = 192
@@ -84,7 +85,7 @@ def default_pictures(meta: Metadata) -> Pictures:
 
 def labelled_pictures(kind: str, directory: Path | None, meta: Metadata) -> Pictures:
     """The test split of a data set whose classes are those of the checkpoint. Raises DataError where they differ."""
-    dataset = data.load(kind, directory, size=meta.size)
+    dataset = sources.load(kind, directory, size=meta.size)
     if list(dataset.classes) != meta.classes:
         raise DataError(f"the classes of {directory or kind} are not the checkpoint's: {', '.join(meta.classes)}")
     images = np.ascontiguousarray(dataset.test.images.numpy())

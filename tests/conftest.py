@@ -23,7 +23,8 @@ import torch  # noqa: E402
 
 from export import assemble  # noqa: E402
 from export.bundle import Bundle  # noqa: E402
-from training import data, recipes  # noqa: E402
+from training import recipes  # noqa: E402
+from training.data import sources  # noqa: E402
 from training.loop import Result, train  # noqa: E402
 
 
@@ -43,7 +44,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """`compact` after one epoch on synthetic pictures: the one trained model of the suite."""
     return train(
         recipes.named_recipe("compact").with_epochs(1),
-        data.load("synthetic", None),
+        sources.load("synthetic", None),
         tmp_path_factory.mktemp("runs") / "tiny",
         on=torch.device("cpu"),
     )

@@ -9,15 +9,18 @@ from typing import Any
 
 from rich.console import Console
 
-from training import checkpoint, data, device, distributed, evaluate, ladder, ladder_report, measured, report, summary
+from training import checkpoint, device, distributed, evaluate, summary
 from training.checkpoint import CheckpointError
-from training.dataset import DataError, Dataset
+from training.data import sources
+from training.data.dataset import DataError, Dataset
 from training.epoch import TrainingError
 from training.files import write_atomically
+from training.ladders import ladder, measured, page
 from training.loop import Extras, train
 from training.options import parse
 from training.recipe import RecipeError
 from training.recipes import named_recipe
+from training.reports import progress
 from training.resume import ResumeError, state_path
 
 
@@ -66,7 +69,7 @@ def _train(options: argparse.Namespace) -> None:
         result = train(recipe, dataset, options.out, on=on, seed=options.seed, go_on=options.resume, extras=extras)
         if processes.is_first:
             console = _console()
-            console.print(report.final_table(result.metadata))
+            console.print(progress.final_table(result.metadata))
             console.print(f"checkpoint: {result.path}", soft_wrap=True)
 
 
@@ -93,15 +96,15 @@ def _ladder(options: argparse.Namespace) -> None:
             processes=processes,
         )
         if processes.is_first:
-            page = ladder_report.table(result)
-            write_atomically(result_file.with_suffix(".md"), page.encode())
-            write_atomically(result_file.with_suffix(".png"), ladder_report.picture(result))
-            print(page)
+            text = page.table(result)
+            write_atomically(result_file.with_suffix(".md"), text.encode())
+            write_atomically(result_file.with_suffix(".png"), page.picture(result))
+            print(text)
             print(f"table, picture and raw figures: {result_file.with_suffix('')}.md, .png, .json")
 
 
 def _load(options: argparse.Namespace, size: int) -> Dataset:
-    dataset = data.load(options.data, options.data_dir, size=size, skip_corrupt=options.skip_corrupt)
+    dataset = sources.load(options.data, options.data_dir, size=size, skip_corrupt=options.skip_corrupt)
     for note in dataset.notes:
         print(f"note: {note}", file=sys.stderr)
     return dataset

@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from training import schedule
-from training.augment import Draws, augment, draw
-from training.dataset import Split
+from training.data.augment import Draws, augment, draw
+from training.data.dataset import Split
 from training.evaluate import predict
 from training.recipe import Recipe
 from training.resume import Epoch

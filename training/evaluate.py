@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from training.checkpoint import CheckpointError, Metadata
 from training.classifier import Classifier, Preprocess
-from training.dataset import Split
+from training.data.dataset import Split
 
 BATCH = 500
 CALIBRATION_BINS = 15

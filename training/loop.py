@@ -12,27 +12,14 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training import (
-    ancestry,
-    checkpoint,
-    device,
-    distributed,
-    epoch,
-    events,
-    pictures,
-    provenance,
-    report,
-    resume,
-    run_folder,
-    trace,
-    trainee,
-)
+from training import ancestry, checkpoint, device, distributed, epoch, provenance, resume, run_folder, trainee
 from training.checkpoint import Checkpoint, Metadata
-from training.data import channel_statistics, hold_out, hold_out_count, limit
-from training.dataset import Dataset
+from training.data.dataset import Dataset
+from training.data.sources import channel_statistics, hold_out, hold_out_count, limit
 from training.distributed import Processes
 from training.epoch import TrainingError
 from training.recipe import Recipe
+from training.reports import events, pictures, progress, trace
 from training.resume import Epoch
 from training.run_folder import Parts
 from training.trainee import Trainee
@@ -90,6 +77,8 @@ def train(
         compiled=extras.compiled,
     )
     history = _resumed(run, metadata, trained) if go_on else []
+    if history and run_folder.is_finished(run):
+        return Result(path, checkpoint.load(path).metadata)
     with _watched(run, len(history), extras) as (writer, after_step):
         _run_epochs(trained, metadata, parts, run, history, writer, after_step)
         if writer is not None:
@@ -147,7 +136,7 @@ def _resumed(run: Path, metadata: Metadata, trained: Trainee) -> list[Epoch]:
     """Put a trainee where the run in `run` stopped. Returns the finished epochs."""
     best = run_folder.checkpoint_path(run)
     has_only_checkpoint = best.exists() and not resume.state_path(run).exists()
-    if has_only_checkpoint and "test" not in checkpoint.load(best).metadata.accuracy:
+    if has_only_checkpoint and not run_folder.is_finished(run):
         return []  # killed in the first epoch, between checkpoint and state: start again
     state = resume.load(run, run_folder.identity(metadata))
     resume.restore(state, trained)
@@ -181,12 +170,12 @@ def _run_epochs(
     recipe = trained.recipe
     fit, held = parts.fit.to(trained.device), parts.held.to(trained.device)
     total, done = len(fit) * recipe.epochs, len(fit) * len(history)
-    with tqdm(total=total, initial=done, disable=writer is None, **report.bar_style()) as bar:
+    with tqdm(total=total, initial=done, disable=writer is None, **progress.bar_style()) as bar:
         while len(history) < recipe.epochs:
             if writer is not None and not history:
                 events.add_picture(writer, "augmented pictures", pictures.grid(epoch.preview(trained, fit)), 0)
             history.append(epoch.run_epoch(trained, history, fit, held, bar, after_step))
             if writer is not None:
-                bar.write(report.epoch_line(history[-1], recipe.epochs))
+                bar.write(progress.epoch_line(history[-1], recipe.epochs))
                 events.add_epoch(writer, history[-1])  # before the state: a resumed run hides what it will do again
                 run_folder.save_epoch(run, metadata, trained, history)

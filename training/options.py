@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from training.data import KINDS
-from training.ladder import LADDERS
+from training.data.sources import KINDS
+from training.ladders.ladder import LADDERS
 from training.networks import NETWORKS
 from training.recipes import RECIPES
 

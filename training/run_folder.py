@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from training import card, checkpoint, device, evaluate, events, pictures, report, resume
+from training import checkpoint, device, evaluate, resume
 from training.checkpoint import Checkpoint, Metadata
-from training.dataset import Split
+from training.data.dataset import Split
 from training.files import write_atomically
 from training.recipe import Stage
+from training.reports import card, events, pictures, progress
 from training.resume import Epoch
 from training.trainee import Trainee
 
@@ -35,6 +36,11 @@ def is_begun(run: Path) -> bool:
     return checkpoint_path(run).exists() or resume.state_path(run).exists()
 
 
+def is_finished(run: Path) -> bool:
+    """Whether the test split was read: the last thing a run does."""
+    return "test" in checkpoint.load(checkpoint_path(run)).metadata.accuracy
+
+
 def stage_path(run: Path, number: int, stage: Stage) -> Path:
     """Where a stage (its number from 0) leaves its weights; the name tells its epochs and its rate."""
     return run / "stages" / f"stage-{number + 1}-epochs-{stage.epochs}-rate-{stage.learning_rate:g}.safetensors"
@@ -52,14 +58,14 @@ def save_epoch(run: Path, metadata: Metadata, trainee: Trainee, history: list[Ep
     measured = {"validation": history[-1]["validation_accuracy"]}
     found = replace(metadata, accuracy=measured, history=_without_readings(history))
     weights = trainee.best_network.state_dict()
-    if report.best_epoch(history) is history[-1]:
+    if progress.best_epoch(history) is history[-1]:
         checkpoint.save(checkpoint_path(run), found, weights)
     number, done = trainee.recipe.stage_at(len(history) - 1)
     stage = trainee.recipe.stages[number]
     if done == stage.epochs - 1:
         checkpoint.save(stage_path(run, number, stage), found, weights)
     resume.save(run, trainee, identity(metadata), history)
-    report.write_metrics(run / "metrics.jsonl", history)
+    progress.write_metrics(run / "metrics.jsonl", history)
 
 
 def finish(run: Path, parts: Parts, history: list[Epoch], on: torch.device, writer: SummaryWriter) -> None:
@@ -68,8 +74,6 @@ def finish(run: Path, parts: Parts, history: list[Epoch], on: torch.device, writ
     The checkpoint comes last: with the test accuracy in it the run is finished.
     """
     best = checkpoint.load(checkpoint_path(run))
-    if "test" in best.metadata.accuracy:
-        return
     classes = best.metadata.classes
     classifier = best.build_classifier().to(on)
     found = evaluate.evaluate(classifier, best.metadata, parts.test.to(on), tuple(classes))
@@ -79,7 +83,7 @@ def finish(run: Path, parts: Parts, history: list[Epoch], on: torch.device, writ
         accuracy=best.metadata.accuracy | {"test": found.accuracy},
     )
     confusion = pictures.confusion(found.confusion, classes)
-    report.write_metrics(run / "metrics.jsonl", history)
+    progress.write_metrics(run / "metrics.jsonl", history)
     write_atomically(run / "curves.png", pictures.curves(history))
     write_atomically(run / "confusion.png", confusion)
     write_atomically(run / "mistakes.png", _mistakes(best, parts.held, on))

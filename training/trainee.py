@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training import colour, device, distributed, networks
+from training import device, distributed, networks
 from training.checkpoint import Metadata
 from training.classifier import Preprocess
-from training.colour import Palette
+from training.data import colour
+from training.data.colour import Palette
 from training.distributed import Processes
 from training.recipe import Recipe
 

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from tests.unit.runs import RECIPE, quick_train
-from training import data, epoch
-from training.dataset import DataError, Split
+from training import epoch
+from training.data import sources
+from training.data.dataset import DataError, Split
 from training.epoch import TrainingError
 from training.recipe import RecipeError
 
@@ -42,13 +43,13 @@ def labelled(*labels: int) -> Split:
 def test_a_missing_folder_is_named(part: str, folder: Path) -> None:
     shutil.rmtree(folder / part)
     with pytest.raises(DataError, match=f"{folder / part} is missing"):
-        data.load("folder", folder)
+        sources.load("folder", folder)
 
 
 def test_a_single_class_is_refused(folder: Path) -> None:
     shutil.rmtree(folder / "train" / "dog")
     with pytest.raises(DataError, match=r"1 class folder\(s\); a classifier needs two"):
-        data.load("folder", folder)
+        sources.load("folder", folder)
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -56,32 +57,32 @@ def test_an_empty_class_folder_is_named(part: str, folder: Path) -> None:
     for picture in (folder / part / "dog").iterdir():
         picture.unlink()
     with pytest.raises(DataError, match=f"{folder / part / 'dog'} holds no JPEG or PNG picture"):
-        data.load("folder", folder)
+        sources.load("folder", folder)
 
 
 def test_a_class_without_test_pictures_is_named(folder: Path) -> None:
     shutil.rmtree(folder / "test" / "dog")
     with pytest.raises(DataError, match=f"{folder / 'test' / 'dog'} holds no JPEG or PNG picture"):
-        data.load("folder", folder)
+        sources.load("folder", folder)
 
 
 def test_a_test_class_that_training_never_saw_is_named(folder: Path) -> None:
     (folder / "test" / "bird").mkdir()
     with pytest.raises(DataError, match=r"classes that .*train lacks: bird"):
-        data.load("folder", folder)
+        sources.load("folder", folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "header only"])
 def test_a_file_that_is_no_picture_is_named(content: bytes, folder: Path) -> None:
     (folder / "train" / "dog" / "2.png").write_bytes(content)
     with pytest.raises(DataError, match=f"{folder / 'train' / 'dog' / '2.png'} is not a readable picture"):
-        data.load("folder", folder)
+        sources.load("folder", folder)
 
 
 def test_an_unreadable_picture_is_refused_with_both_ways_out(folder: Path) -> None:
     (folder / "train" / "dog" / "2.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"remove or replace what is broken, or leave it out with --skip-corrupt$"):
-        data.load("folder", folder)
+        sources.load("folder", folder)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -90,23 +91,23 @@ def test_a_picture_cut_short_is_named(suffix: str, folder: Path) -> None:
     Image.effect_noise((64, 64), 50).save(broken)
     broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
     with pytest.raises(DataError, match=f"{broken} is not a readable picture"):
-        data.load("folder", folder)
+        sources.load("folder", folder)
 
 
 def test_a_class_with_a_single_picture_is_refused() -> None:
     with pytest.raises(DataError, match="class number 1 has a single training picture"):
-        data.hold_out(labelled(0, 0, 0, 1), 0.1, seed=0)
+        sources.hold_out(labelled(0, 0, 0, 1), 0.1, seed=0)
 
 
 @pytest.mark.parametrize("share", [0.75, 0.99])
 def test_the_largest_validation_share_leaves_every_class_a_picture_to_fit(share: float) -> None:
-    fit, _ = data.hold_out(labelled(0, 0, 1, 1, 1), share, seed=0)
+    fit, _ = sources.hold_out(labelled(0, 0, 1, 1, 1), share, seed=0)
     assert fit.labels.unique().tolist() == [0, 1]
 
 
 def test_an_unknown_data_set_is_refused_with_the_valid_names() -> None:
     with pytest.raises(DataError, match="unknown data set 'imagenet'; there are: cifar10, fashion-mnist, folder, synt"):
-        data.load("imagenet", None)
+        sources.load("imagenet", None)
 
 
 @pytest.mark.usefixtures("no_training")

@@ -9,7 +9,7 @@ from PIL import Image
 from export.bundle import WEIGHTS, Bundle
 from service import engines
 from service.classify import Upload, classify
-from training import data
+from training.data import sources
 from training.loop import Result
 from training.pixels import Pixels
 
@@ -25,7 +25,7 @@ def as_png(pixels: Pixels) -> bytes:
 def test_pictures_sent_as_files_are_classified_as_well_as_the_run_measured(
     name: str, tiny_run: Result, tiny_bundle: Bundle
 ) -> None:
-    test = data.load("synthetic", None).test
+    test = sources.load("synthetic", None).test
     uploads = [Upload(f"{number}.png", as_png(picture)) for number, picture in enumerate(test.images.numpy())]
     engine = engines.load(name, tiny_bundle)
     predictions = classify(uploads, engine, tiny_bundle, top_k=1, max_pixels=1024)

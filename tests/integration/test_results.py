@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from training import ladder_report
-from training.ladder import FORMAT_VERSION
+from training.ladders import page
+from training.ladders.ladder import FORMAT_VERSION
 
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 
@@ -33,12 +33,12 @@ def test_every_table_and_picture_has_its_figures() -> None:
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_committed_table_is_made_from_its_figures(path: Path) -> None:
-    assert path.with_suffix(".md").read_text(encoding="utf-8") == ladder_report.table(result(path))
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == page.table(result(path))
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_committed_picture_is_made_from_its_figures(path: Path) -> None:
-    committed, made = pixels(path.with_suffix(".png").read_bytes()), pixels(ladder_report.picture(result(path)))
+    committed, made = pixels(path.with_suffix(".png").read_bytes()), pixels(page.picture(result(path)))
     assert committed.shape == made.shape
     # Another FreeType shades the edges of letters otherwise; a point that moves by one pixel changes more than that.
     assert np.abs(committed - made).mean() < 0.5

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from training import checkpoint, data, epoch, loop, networks
-from training import pictures as run_pictures
+from training import checkpoint, epoch, loop, networks
 from training.checkpoint import Metadata
-from training.dataset import Dataset
+from training.data import sources
+from training.data.dataset import Dataset
 from training.loop import Result
 from training.recipe import Recipe, Stage
+from training.reports import pictures as run_pictures
 
 # Three epochs in two stages on 96 pictures: 3 batches of 32, then twice 2 batches of 48.
 RECIPE = Recipe(network="compact", stages=(Stage(1, 32, 0.05), Stage(2, 48, 0.02)), train_images=96)
@@ -57,7 +58,7 @@ def undrawn() -> Iterator[None]:
 @cache
 def pictures() -> Dataset:
     """Synthetic pictures at the smallest size that `compact` takes: 300 to train on, 60 to test on."""
-    whole = data.load("synthetic", None, size=20)
+    whole = sources.load("synthetic", None, size=20)
     return replace(whole, train=whole.train.take(torch.arange(300)), test=whole.test.take(torch.arange(60)))
 
 

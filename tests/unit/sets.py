@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.dataset import Split
+from training.data.dataset import Split
 
 SIZE = 8
 

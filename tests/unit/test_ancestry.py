@@ -11,7 +11,7 @@ import torch
 from tests.unit.runs import interrupt_at_batch, one_thread, pictures
 from training import checkpoint, loop
 from training.checkpoint import CheckpointError
-from training.dataset import Dataset
+from training.data.dataset import Dataset
 from training.epoch import TrainingError
 from training.loop import Extras, Result
 from training.recipe import Recipe, Stage

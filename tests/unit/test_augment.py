@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from training import colour
-from training.augment import Draws, augment, draw
-from training.colour import Palette
+from training.data import colour
+from training.data.augment import Draws, augment, draw
+from training.data.colour import Palette
 from training.epoch import epoch_seed
 from training.pixels import Pixels
 from training.recipe import Recipe, Stage

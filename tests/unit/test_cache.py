@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.unit.sets import SIZE, cats_and_dogs, reds, save
-from training import cache, folder
-from training.cache import File, Key
-from training.dataset import Dataset
+from training.data import cache, folder
+from training.data.cache import File, Key
+from training.data.dataset import Dataset
 
 
 @pytest.fixture(autouse=True)

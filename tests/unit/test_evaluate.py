@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from training import __main__ as command
-from training import checkpoint, data
+from training import checkpoint
 from training.checkpoint import CheckpointError
+from training.data import sources
 from training.evaluate import Evaluation, calibration_error, class_table, confusion, confusion_table, evaluate
 from training.loop import Result
 
@@ -42,7 +43,7 @@ def test_the_calibration_error_is_the_gap_of_confidence_and_accuracy(
 
 
 def test_an_evaluation_repeats_the_accuracy_that_the_run_measured(tiny_run: Result) -> None:
-    dataset = data.load("synthetic", None)
+    dataset = sources.load("synthetic", None)
     source = checkpoint.load(tiny_run.path)
     found = evaluate(source.build_classifier(), source.metadata, dataset.test, dataset.classes)
     assert found.accuracy == tiny_run.metadata.accuracy["test"]
@@ -53,7 +54,7 @@ def test_an_evaluation_repeats_the_accuracy_that_the_run_measured(tiny_run: Resu
 
 def test_pictures_of_other_classes_are_refused(tiny_run: Result) -> None:
     source = checkpoint.load(tiny_run.path)
-    pictures = data.load("synthetic", None).test
+    pictures = sources.load("synthetic", None).test
     with pytest.raises(CheckpointError, match="knows other classes: columns-2px"):
         evaluate(source.build_classifier(), source.metadata, pictures, ("cat", "dog"))
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from tests.unit.sets import SIZE, cats_and_dogs, reds, save
-from training import folder
-from training.dataset import DataError, Dataset
+from training.data import folder
+from training.data.dataset import DataError, Dataset
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tests.unit.runs import interrupt_at_batch, one_thread, pictures
-from training import epoch, ladder, networks
-from training.ladder import LADDERS, Ladder, named_ladder
+from training import epoch, networks
+from training.ladders import ladder
+from training.ladders.ladder import LADDERS, Ladder, named_ladder
 from training.recipe import Recipe, RecipeError, Stage
 from training.recipes import RECIPES
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from training import ladder_report
+from training.ladders import page
 
 PROVENANCE = {"commit": "abc", "device": "cpu (Z80), 1 threads, fp32", "versions": {"torch": "2.14", "python": "3.11"}}
 
@@ -62,9 +62,7 @@ def result(*rungs: dict[str, Any]) -> dict[str, Any]:
 
 def row(entry: dict[str, Any]) -> str:
     """The table's row of a rung."""
-    (found,) = (
-        line for line in ladder_report.table(result(entry)).splitlines() if line.startswith(f"| {entry['name']}")
-    )
+    (found,) = (line for line in page.table(result(entry)).splitlines() if line.startswith(f"| {entry['name']}"))
     return found
 
 
@@ -82,13 +80,13 @@ def test_a_diverged_rung_shows_the_reason_and_the_documents_figures() -> None:
 
 
 def test_every_row_has_the_cells_of_the_heading() -> None:
-    lines = [line for line in ladder_report.table(result(rung("low"), DIVERGED)).splitlines() if line.startswith("|")]
+    lines = [line for line in page.table(result(rung("low"), DIVERGED)).splitlines() if line.startswith("|")]
     assert len(lines) == 4
     assert {line.count("|") for line in lines} == {11}
 
 
 def test_the_page_tells_title_circumstances_and_command() -> None:
-    assert ladder_report.table(result(rung("low"), rung("high"))).splitlines()[:5] == [
+    assert page.table(result(rung("low"), rung("high"))).splitlines()[:5] == [
         "# A ladder",
         "",
         "3 epochs, 45,000 pictures of cifar10, tested on 10,000; cpu (Z80), 1 threads, fp32; 3 minutes in all",
@@ -99,12 +97,12 @@ def test_the_page_tells_title_circumstances_and_command() -> None:
 
 def test_circumstances_that_differ_between_rungs_are_all_told() -> None:
     other = rung("high", epoch(1, 0.5, 0.5), pictures={"name": "cifar10", "fit": 100, "validation": 9, "test": 10_000})
-    page = ladder_report.table(result(rung("low"), other))
-    assert "3 or 1 epochs, 45,000 or 100 pictures of cifar10, tested on 10,000;" in page
+    text = page.table(result(rung("low"), other))
+    assert "3 or 1 epochs, 45,000 or 100 pictures of cifar10, tested on 10,000;" in text
 
 
 def test_the_page_ends_with_commit_and_versions() -> None:
-    assert ladder_report.table(result(rung("low"))).splitlines()[-1] == (
+    assert page.table(result(rung("low"))).splitlines()[-1] == (
         "Commit abc; python 3.11, torch 2.14. The weights are those of the epoch with the best validation accuracy."
     )
 
@@ -114,32 +112,32 @@ def test_the_page_ends_with_commit_and_versions() -> None:
     [(0.75, 0.25), (0.5, 0.5), (0.4, 1.0), (0.375, 1.0), (0.25, 1.5), (0.125, 2.0), (0.0625, None)],
 )
 def test_epochs_to_an_error_end_with_the_first_stretch_that_reached_it(error: float, epochs: float | None) -> None:
-    assert ladder_report.epochs_to(RELU, error) == epochs
+    assert page.epochs_to(RELU, error) == epochs
 
 
 def test_relu_and_tanh_are_compared_at_the_lowest_error_that_both_reach() -> None:
-    page = ladder_report.table(result(RELU, TANH))
-    assert page.count("Training error") == 1
-    assert "Training error 50.0%" in page
-    assert "`relu` after 0.50 epochs, `tanh` after 2.00, 4.0 times as many." in page
+    text = page.table(result(RELU, TANH))
+    assert text.count("Training error") == 1
+    assert "Training error 50.0%" in text
+    assert "`relu` after 0.50 epochs, `tanh` after 2.00, 4.0 times as many." in text
 
 
 def test_the_comparison_with_batch_norm_stands_by_itself() -> None:
-    page = ladder_report.table(result(RELU, TANH, RELU | {"name": "relu-bn"}, RELU | {"name": "tanh-bn"}))
-    assert page.count("Training error") == 2
-    assert "Training error 12.5%" in page
-    assert "`relu-bn` after 2.00 epochs, `tanh-bn` after 2.00, 1.0 times as many." in page
+    text = page.table(result(RELU, TANH, RELU | {"name": "relu-bn"}, RELU | {"name": "tanh-bn"}))
+    assert text.count("Training error") == 2
+    assert "Training error 12.5%" in text
+    assert "`relu-bn` after 2.00 epochs, `tanh-bn` after 2.00, 1.0 times as many." in text
 
 
 @pytest.mark.parametrize("other", [rung("sigmoid"), {**DIVERGED, "name": "tanh"}], ids=["missing", "diverged"])
 def test_without_both_rungs_nothing_is_compared(other: dict[str, Any]) -> None:
-    assert "Training error" not in ladder_report.table(result(RELU, other))
+    assert "Training error" not in page.table(result(RELU, other))
 
 
 def test_the_picture_is_a_png_that_grows_with_the_rungs() -> None:
     heights = []
     for rungs in ([RELU], [RELU, TANH, DIVERGED], [rung(str(number)) for number in range(9)]):
-        with Image.open(io.BytesIO(ladder_report.picture(result(*rungs)))) as image:
+        with Image.open(io.BytesIO(page.picture(result(*rungs)))) as image:
             image.load()
             assert image.format == "PNG"
             heights.append(image.height)
@@ -148,14 +146,14 @@ def test_the_picture_is_a_png_that_grows_with_the_rungs() -> None:
 
 def test_the_same_result_gives_the_same_picture_byte_by_byte() -> None:
     whole = result(RELU, TANH, rung("low", reported={"held_out": 0.8, "train": None, "note": ""}))
-    assert ladder_report.picture(whole) == ladder_report.picture(whole)
+    assert page.picture(whole) == page.picture(whole)
 
 
 def test_the_documents_figure_is_drawn_where_there_is_one() -> None:
     with_figure = rung("low", reported={"held_out": 0.9, "train": None, "note": ""})
-    assert ladder_report.picture(result(with_figure)) != ladder_report.picture(result(rung("low")))
+    assert page.picture(result(with_figure)) != page.picture(result(rung("low")))
 
 
 def test_a_ladder_whose_rungs_all_diverged_still_has_its_page_and_picture() -> None:
-    assert "diverged: the loss became nan" in ladder_report.table(result(DIVERGED))
-    assert ladder_report.picture(result(DIVERGED)).startswith(b"\x89PNG")
+    assert "diverged: the loss became nan" in page.table(result(DIVERGED))
+    assert page.picture(result(DIVERGED)).startswith(b"\x89PNG")

@@ -12,12 +12,14 @@ from torch import nn
 
 from tests.unit.runs import RECIPE, pictures, quick_train
 from tests.unit.trainees import PLAIN, build, split
-from training import checkpoint, data, epoch, evaluate, loop, report, resume, schedule
-from training.augment import Draws, augment
+from training import checkpoint, epoch, evaluate, loop, resume, schedule
 from training.classifier import Preprocess
+from training.data import sources
+from training.data.augment import Draws, augment
 from training.evaluate import accuracy, predict
 from training.loop import Result
 from training.recipe import Stage
+from training.reports import progress
 
 MEASURES = {
     "epoch",
@@ -90,7 +92,7 @@ def test_the_checkpoint_describes_data_recipe_and_seed(quick_run: Result) -> Non
 
 
 def test_the_checkpoint_holds_the_statistics_of_the_training_pictures(quick_run: Result) -> None:
-    mean, std = data.channel_statistics(pictures().train.images)
+    mean, std = sources.channel_statistics(pictures().train.images)
     assert (quick_run.metadata.mean, quick_run.metadata.std) == (list(mean), list(std))
 
 
@@ -165,7 +167,7 @@ def test_seeds_of_epochs_and_neighbouring_runs_all_differ() -> None:
 
 
 def test_the_best_epoch_is_the_earliest_of_equals() -> None:
-    assert report.best_epoch(history(0.2, 0.5, 0.5, 0.4))["epoch"] == 2
+    assert progress.best_epoch(history(0.2, 0.5, 0.5, 0.4))["epoch"] == 2
 
 
 @pytest.mark.parametrize(("labels", "share"), [([1, 0, 1], 1.0), ([1, 0, 0], 2 / 3), ([0, 1, 0], 0.0)])

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.measured import best_measured, recipe_table, rungs
+from training.ladders.measured import best_measured, recipe_table, rungs
 from training.recipes import RECIPES, REPORTED
 
 

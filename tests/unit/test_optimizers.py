@@ -14,7 +14,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from tests.unit.runs import RECIPE, pictures, quick_train
 from tests.unit.trainees import PLAIN, build, numbers, run_epochs, split
 from training import checkpoint, epoch, loop, resume
-from training.dataset import Split
+from training.data.dataset import Split
 from training.epoch import plan_epoch, take_step
 from training.evaluate import predict
 from training.recipe import Recipe, Stage

@@ -10,8 +10,8 @@ import pytest
 from tqdm import tqdm
 
 from tests.conftest import ROOT
-from training import report
-from training.report import Lines
+from training.reports import progress
+from training.reports.progress import Lines
 
 
 def written(*texts: str) -> str:
@@ -43,7 +43,7 @@ def test_text_without_redrawing_is_a_line_too() -> None:
 def test_a_bar_in_a_file_is_drawn_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     monkeypatch.setattr(sys, "stderr", file)
-    with tqdm(total=4, **(report.bar_style() | {"mininterval": 0, "miniters": 1})) as bar:
+    with tqdm(total=4, **(progress.bar_style() | {"mininterval": 0, "miniters": 1})) as bar:
         for _ in range(4):
             bar.set_postfix_str("loss 2.000", refresh=False)
             bar.update()
@@ -59,7 +59,7 @@ def test_a_bar_on_a_terminal_is_redrawn(monkeypatch: pytest.MonkeyPatch) -> None
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert "file" not in report.bar_style()
+    assert "file" not in progress.bar_style()
 
 
 def test_a_run_whose_output_goes_to_files_has_no_carriage_return(tmp_path: Path) -> None:

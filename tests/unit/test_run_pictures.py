@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training import pictures
 from training.loop import Result
+from training.reports import pictures
 
 CLASSES = ("cat", "dog", "frog")
 NONE = torch.zeros(0, 8, 8, 3, dtype=torch.uint8)

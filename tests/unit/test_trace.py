@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.runs import RECIPE, quick_train
-from training import trace
 from training.loop import Extras
 from training.recipe import Stage
+from training.reports import trace
 
 
 def steps(path: Path) -> list[str]:

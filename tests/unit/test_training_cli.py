@@ -10,7 +10,7 @@ from tests.unit.runs import interrupt_at_batch, one_thread
 from tests.unit.sets import save
 from training import checkpoint, evaluate
 from training.__main__ import main
-from training.ladder import LADDERS
+from training.ladders.ladder import LADDERS
 from training.recipes import RECIPES
 
 Captured = pytest.CaptureFixture[str]

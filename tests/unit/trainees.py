@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from tests.unit.runs import METADATA, one_thread
 from training import epoch, trainee
-from training.dataset import Split
+from training.data.dataset import Split
 from training.recipe import Recipe, Stage
 from training.resume import Epoch
 from training.trainee import Trainee

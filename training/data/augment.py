@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from training.colour import Palette, recolour, wanted
+from training.data.colour import Palette, recolour, wanted
 from training.recipe import Recipe
 
 

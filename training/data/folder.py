@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training import cache
-from training.dataset import DataError, Dataset, Split
+from training.data import cache
+from training.data.dataset import DataError, Dataset, Split
 from training.pixels import Pixels, to_pixels
 
 # Pillow lets go of the GIL only while it decodes: threads share the work on photographs, but were 2.5 times slower

@@ -3,7 +3,7 @@
 from training import ancestry
 from training.checkpoint import Metadata
 from training.recipe import Recipe, from_mapping
-from training.report import best_epoch, training_seconds
+from training.reports.progress import best_epoch, training_seconds
 
 
 def model_card(name: str, metadata: Metadata, note: str = "") -> str:

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training import folder
-from training.dataset import DataError, Dataset, Split
+from training.data import folder
+from training.data.dataset import DataError, Dataset, Split
 from training.pixels import COLOUR_MODES, Pixels, to_pixels
 
 

@@ -13,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 
 import PIL
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
+from training import tensorfile
 from training.files import write_atomically
 
 FORMAT_VERSION = 1
+HEADER_KEY = "alexnet-pictures"
 LARGEST = 4 << 30  # bytes; a larger set is decoded every time rather than kept twice on disk
 
 
@@ -77,16 +77,12 @@ def entries(directory: Path) -> Iterator[File]:
 
 
 def load(key: Key) -> Tensor | None:
-    """The pictures uint8 [N, H, W, C], or None where they are not kept or not the same any more."""
+    """The pictures uint8 [N, H, W, C], or None where they are not kept, damaged, or not the same any more."""
     try:
-        with safetensors.safe_open(key.path, framework="pt") as file:
-            written = file.metadata() or {}
-            if written.get("fingerprint") != key.fingerprint:
-                return None
-            images: Tensor = file.get_tensor("images")
-    except (OSError, safetensors.SafetensorError):
+        tensors, kept = tensorfile.decode(key.path.read_bytes(), HEADER_KEY)
+    except (OSError, tensorfile.TensorFileError):
         return None
-    return images if written.get("sha256") == _sha256(images) else None
+    return tensors["images"] if kept["fingerprint"] == key.fingerprint else None
 
 
 def save(key: Key, images: Tensor) -> list[str]:
@@ -94,12 +90,8 @@ def save(key: Key, images: Tensor) -> list[str]:
     if images.nbytes > LARGEST:
         return []
     try:
-        about = {"fingerprint": key.fingerprint, "sha256": _sha256(images)}
-        write_atomically(key.path, safetensors.torch.save({"images": images}, about))
+        content = tensorfile.encode({"images": images}, HEADER_KEY, {"fingerprint": key.fingerprint})
+        write_atomically(key.path, content)
     except OSError as error:
         return [f"the decoded pictures could not be kept in {key.path.parent} ({error}); the next run decodes again"]
     return []
-
-
-def _sha256(images: Tensor) -> str:
-    return hashlib.sha256(images.numpy().data).hexdigest()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from training import checkpoint
-from training.dataset import Dataset
+from training.data.dataset import Dataset
 from training.distributed import SINGLE, Processes
 from training.epoch import Diverged
 from training.files import write_atomically
@@ -21,7 +21,7 @@ from training.loop import Extras, Result, train
 from training.networks import INPUTS
 from training.recipe import Recipe, RecipeError, Stage
 from training.recipes import RECIPES, REPORTED, Reported
-from training.report import training_seconds
+from training.reports.progress import training_seconds
 from training.run_folder import is_begun
 
 FORMAT_VERSION = 1
