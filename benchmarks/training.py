@@ -28,6 +28,7 @@ from training.data.sources import channel_statistics
 from training.ladders.measured import RESULTS, best_measured, rungs
 from training.recipes import named_recipe
 from training.resume import Epoch
+from training.summary import summarise
 from training.trainee import Trainee
 
 S4_ACCURACY = 0.8949
@@ -106,6 +107,23 @@ def measure(turns: dict[str, Iterator[None]], rounds: int, steps: int, on: torch
     return {name: statistics.median(found) for name, found in samples.items()}
 
 
+def matrix_product(on: torch.device, side: int = 2048) -> float:
+    """Gflop/s of the best of ten products of matrices, in the precision that training uses: a bound on any step.
+
+    A step multiplies and adds three times what a forward pass does: once more for each of the two gradients.
+    """
+    precision = torch.bfloat16 if device.has_fast_bf16(on) else torch.float32
+    one, other = (torch.randn(side, side, device=on, dtype=precision) for _ in range(2))
+    taken = []
+    for _ in range(10):
+        _wait(on)
+        began = time.perf_counter()
+        one @ other
+        _wait(on)
+        taken.append(time.perf_counter() - began)
+    return 2 * side**3 / min(taken) / 1e9
+
+
 def epochs_to(history: Sequence[Epoch], accuracy: float) -> str:
     """The first epoch whose validation accuracy is at least that, in words."""
     for entry in history:
@@ -130,6 +148,8 @@ def main() -> None:
     bringing = seconds.pop(DATA)
     console.print(_table(seconds, f"S4's network in batches of {BATCH} on {device.describe(on)}"))
     console.print(f"{DATA}: {1000 * bringing:.1f} ms, {bringing / seconds[OURS]:.1%} of our step")
+    rate = 6 * summarise("alexnet-bn").multiply_adds * BATCH / seconds[OURS] / 1e9
+    console.print(f"our step does {rate:,.0f} Gflop/s; a large matrix product here: {matrix_product(on):,.0f}")
     for name, history in _histories().items():
         console.print(f"epochs to S4's {S4_ACCURACY:.2%} on validation, {name}: {epochs_to(history, S4_ACCURACY)}")
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from training.recipe import Recipe
 from training.recipes import RECIPES, REPORTED, Reported
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
 
 
 def recipe_table(results: Path = RESULTS) -> Table:
