@@ -45,8 +45,9 @@ bento: .venv/everything ## build a Bento with MODEL inside
 image: .venv/everything ## build a container image of it (BACKEND=docker, podman or buildah)
 	$(PY) -m service image --model '$(MODEL)' --backend '$(BACKEND)'
 
-bench: .venv/everything ## compare engines on MODEL in one run
+bench: .venv/everything ## compare engines on MODEL, and ways of training, each in one run
 	$(PY) -m benchmarks.inference --model '$(MODEL)'
+	$(PY) -m benchmarks.training
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
