@@ -17,7 +17,7 @@ from training.classifier import Preprocess
 from training.data import sources
 from training.data.augment import Draws, augment
 from training.evaluate import accuracy, predict
-from training.loop import Result
+from training.loop import Extras, Result
 from training.recipe import Stage
 from training.reports import progress
 
@@ -219,3 +219,18 @@ def test_plateau_looks_only_at_the_epochs_of_its_stage() -> None:
     accuracies = [0.5, 0.4, 0.3, 0.2, 0.3]
     rates = [epoch.plan_epoch(trained, number, fit, accuracies[:number]).rates[0] for number in range(6)]
     assert rates == [1.0, 1.0, 0.5, 0.1, 0.1, 0.1]
+
+
+def test_a_compiled_run_ends_with_the_same_weights_under_the_same_names(
+    quick_run: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[nn.Module] = []
+
+    def compile_by_hand(network: nn.Module) -> nn.Module:
+        compiled.append(network)
+        return nn.Sequential(network)  # a wrapper whose state dict has other names, as torch.compile's has
+
+    monkeypatch.setattr(torch, "compile", compile_by_hand)
+    result = quick_train(tmp_path, extras=Extras(compiled=True))
+    assert len(compiled) == 1
+    assert result.metadata.weights_sha256 == quick_run.metadata.weights_sha256
