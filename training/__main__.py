@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -29,13 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     options = parse(words)
     device.keep_fp32_exact()
+    device.prefer_repeatable()
     try:
         COMMANDS[options.command](options)
     except (TrainingError, DataError, ResumeError, CheckpointError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nstopped. {_what_is_left(options)}")
+        if distributed.is_first():
+            print(f"\nstopped. {_what_is_left(options)}")
         return 130
     return 0
 
@@ -50,18 +53,20 @@ def _what_is_left(options: argparse.Namespace) -> str:
 
 
 def _train(options: argparse.Namespace) -> None:
-    recipe = named_recipe(options.recipe)
+    recipe = named_recipe(options.recipe).changed(_changes(options))
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
-    recipe = recipe.changed(_changes(options))
+    start = None if options.init is None else checkpoint.load(options.init)
+    _refuse_file(options.out)
     with distributed.joined(device.choose_device(options.device)) as (processes, on):
-        dataset = _load(options, options.size or ladder.picture_size(recipe))
+        with processes.first_goes_ahead():
+            dataset = _load(options, options.size or ladder.picture_size(recipe), quiet=not processes.is_first)
         if processes.is_first:
             place = device.describe(on, exact=recipe.precision == "fp32")
             print(f"{dataset.name}: {len(dataset.train):,} training pictures, {len(dataset.test):,} test ", end="")
             print(f"pictures, {len(dataset.classes)} classes; on {place}", flush=True)
         extras = Extras(
-            start=None if options.init is None else checkpoint.load(options.init),
+            start=start,
             processes=processes,
             compiled=options.compile,
             profiled=options.profile,
@@ -77,13 +82,13 @@ def _ladder(options: argparse.Namespace) -> None:
     chosen = ladder.named_ladder(options.ladder)
     if options.rungs:
         chosen = chosen.select(options.rungs)
+    chosen = chosen.changed(_changes(options))
     if options.epochs is not None:
         chosen = chosen.with_epochs(options.epochs)
-    chosen = chosen.changed(_changes(options))
-
-    load = lru_cache(maxsize=1)(partial(_load, options))
+    _refuse_file(options.out)
     result_file = options.out / f"{options.out.resolve().name}.json"
     with distributed.joined(device.choose_device(options.device)) as (processes, on):
+        load = lru_cache(maxsize=1)(partial(_load, options, quiet=not processes.is_first))
         result = ladder.climb(
             chosen,
             load,
@@ -103,9 +108,14 @@ def _ladder(options: argparse.Namespace) -> None:
             print(f"table, picture and raw figures: {result_file.with_suffix('')}.md, .png, .json")
 
 
-def _load(options: argparse.Namespace, size: int) -> Dataset:
+def _refuse_file(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"{out} is a file: --out needs a folder, which is made where it is missing")
+
+
+def _load(options: argparse.Namespace, size: int, *, quiet: bool = False) -> Dataset:
     dataset = sources.load(options.data, options.data_dir, size=size, skip_corrupt=options.skip_corrupt)
-    for note in dataset.notes:
+    for note in () if quiet else dataset.notes:
         print(f"note: {note}", file=sys.stderr)
     return dataset
 
@@ -137,8 +147,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _console(width: int = 100) -> Console:
-    """A console that does not squeeze tables where output goes to a file."""
-    return Console(width=None if sys.stdout.isatty() else width)
+    """A console that leaves brackets in names alone, and does not squeeze tables where output goes to a file."""
+    return Console(width=None if sys.stdout.isatty() else width, markup=False)
 
 
 def _recipes(_: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ def continued(metadata: Metadata, start: Checkpoint) -> Metadata:
     split in another way: then pictures that the weights were fitted to would be selected on.
     """
     source = start.metadata
-    for name in ("network", "classes", "size", "channels"):
+    for name in ("network", "arguments", "classes", "size", "channels"):
         if getattr(source, name) != getattr(metadata, name):
             found, wanted = getattr(source, name), getattr(metadata, name)
             raise TrainingError(f"the weights to begin with are for another {name}, {found}; this run has {wanted}")
@@ -31,12 +31,19 @@ def continued(metadata: Metadata, start: Checkpoint) -> Metadata:
 
 
 def _refuse_other_split(run: dict[str, Any], metadata: Metadata) -> None:
-    seed, held = run["seed"], run["data"]["validation"]
-    own_seed, own_held = metadata.seed, metadata.data["validation"]
-    if run["data"]["name"] == metadata.data["name"] and (seed, held) != (own_seed, own_held):
+    """Pictures are compared by their digests, or by the data set's name where an older checkpoint has none."""
+    before, now = run["data"], metadata.data
+    if "pictures_sha256" in before:
+        same_pictures = before["pictures_sha256"] == now["pictures_sha256"]
+        same_split = before["held_sha256"] == now["held_sha256"]
+    else:
+        same_pictures = before["name"] == now["name"]
+        same_split = (run["seed"], before["validation"]) == (metadata.seed, now["validation"])
+    if same_pictures and not same_split:
         raise TrainingError(
-            f"the weights to begin with were fitted to other pictures of {metadata.data['name']}, with seed {seed} and "
-            f"{held:,} held out; this run has seed {own_seed} and {own_held:,}, which they may know"
+            f"the weights to begin with were fitted to these pictures of {now['name']} in another split, with seed "
+            f"{run['seed']} and {before['validation']:,} held out; this run has seed {metadata.seed} and "
+            f"{now['validation']:,}, which they may know"
         )
 
 

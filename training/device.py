@@ -26,6 +26,11 @@ def keep_fp32_exact() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
+def prefer_repeatable() -> None:
+    """Have cuDNN choose, in this process, algorithms that add in the same order every time."""
+    torch.backends.cudnn.deterministic = True
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bf16 arithmetic is native: tensor cores, or a CPU with AMX or AVX512-BF16."""
     if device.type == "cuda":

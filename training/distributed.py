@@ -38,6 +38,15 @@ class Processes:
         dist.all_reduce(summed)
         return summed
 
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """The first process does it alone (a download, a cache), and then the others find it done."""
+        if not self.is_first:
+            self.wait()
+        yield
+        if self.is_first:
+            self.wait()
+
     def wait(self) -> None:
         """Until every process has come this far."""
         if self.count > 1:
@@ -57,6 +66,11 @@ def wrap(network: nn.Module, device: torch.device) -> nn.Module:
     """The network with gradients averaged over all processes."""
     ids = [device] if device.type == "cuda" else None
     return nn.parallel.DistributedDataParallel(network, device_ids=ids)
+
+
+def is_first() -> bool:
+    """Whether this process is torchrun's first one, or the only one; also before and after they are joined."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

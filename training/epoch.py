@@ -175,5 +175,5 @@ def _refuse_nan(loss: float, epoch: int, step: int) -> None:
     if not math.isfinite(loss):
         raise Diverged(
             f"the loss became {loss} in epoch {epoch + 1} by step {step + 1}; "
-            "lower the learning rate. The best checkpoint so far is kept"
+            f"lower the learning rate. {'The best checkpoint so far is kept' if epoch else 'No epoch was finished'}"
         )

@@ -28,6 +28,10 @@ class Evaluation:
 
 def evaluate(classifier: Classifier, metadata: Metadata, pictures: Split, classes: tuple[str, ...]) -> Evaluation:
     """Measure a checkpoint's classifier on pictures of the same classes. Raises CheckpointError for others."""
+    if pictures.images.shape[3] != metadata.channels:
+        raise CheckpointError(
+            f"the checkpoint is for pictures with {metadata.channels} channel(s), these have {pictures.images.shape[3]}"
+        )
     if list(classes) != metadata.classes:
         raise CheckpointError(f"the checkpoint knows other classes: {', '.join(metadata.classes)}")
     logits = predict(classifier.network, classifier.preprocess, pictures.images).cpu()

@@ -102,8 +102,12 @@ def _refuse_misfit(recipe: Recipe, dataset: Dataset, parts: Parts, processes: Pr
         raise TrainingError(f"batch norm needs {needed} pictures to fit to; there are {len(parts.fit)}")
     if len(parts.held) < processes.count:
         raise TrainingError(f"{processes.count} processes cannot share {len(parts.held)} validation picture(s)")
-    if recipe.crop_padding >= dataset.size:
-        raise TrainingError(f"crop_padding {recipe.crop_padding} must be less than the pictures' side, {dataset.size}")
+    smallest = min(stage.batch_size for stage in recipe.stages)
+    if smallest < needed:
+        raise TrainingError(f"{processes.count} processes need batches of at least {needed}; one stage has {smallest}")
+    for name in ("crop_padding", "cutout"):
+        if getattr(recipe, name) >= dataset.size:
+            raise TrainingError(f"{name} {getattr(recipe, name)} must be less than the pictures' side, {dataset.size}")
 
 
 def _describe(
@@ -122,7 +126,12 @@ def _describe(
         std=list(std),
         recipe=as_json,
         seed=seed,
-        data={"name": dataset.name, **counts},
+        data={
+            "name": dataset.name,
+            **counts,
+            "pictures_sha256": dataset.train.sha256(),
+            "held_sha256": parts.held.sha256(),
+        },
         provenance={
             "device": device.describe(on, exact=recipe.precision == "fp32"),
             "processes": processes.count,

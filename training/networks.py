@@ -38,6 +38,8 @@ def alexnet(*, classes: int, channels: int, size: int, padding: int = 1, dropout
     S2: padding 1 in the first convolution, 46,764,746 parameters for one channel and ten classes. S0: padding 2,
     62,378,344 for three channels and a thousand classes.
     """
+    if padding not in (1, 2):
+        raise ValueError(f"padding must be 1 (S2) or 2 (S0), not {padding}")
     features = nn.Sequential(
         *_convolution(channels, 96, kernel=11, stride=4, padding=padding),
         nn.MaxPool2d(3, stride=2),
@@ -202,6 +204,8 @@ def _activation(name: str) -> nn.Module:
 
 
 def _dropout(rate: float) -> list[nn.Module]:
+    if not 0 <= rate < 1:
+        raise ValueError(f"a dropout rate must be in [0, 1), not {rate}")
     return [nn.Dropout(rate)] if rate else []
 
 

@@ -4,6 +4,7 @@ A recipe travels whole inside the checkpoint, and comes back from plain JSON wit
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -176,9 +177,10 @@ def _check_type(name: str, hint: Any, value: Any) -> None:
     elif hint is int or (hint == int | None and value is not None):
         whole = isinstance(value, int) and not isinstance(value, bool)
         _require(whole, f"{name} must be a whole number, not {value!r}")
+        _require(abs(value) < 1 << 31, f"{name} must be less than 2^31, not {value}")
     elif hint is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        _require(number and abs(value) < float("inf"), f"{name} must be a number, not {value!r}")
+        _require(number and abs(value) < sys.float_info.max, f"{name} must be a number, not {value!r}")
     elif kind in (tuple, Sequence):
         _require(isinstance(value, list | tuple), f"{name} must be a list, not {value!r}")
         for entry in value:

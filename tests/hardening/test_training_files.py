@@ -118,7 +118,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named(kind: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"seed": 1}, "seed"),
+        ({"seed": 1}, "data, seed"),
         ({"recipe": RECIPE.changed({"train_images": 64})}, "data, recipe"),
         ({"recipe": RECIPE.with_epochs(4)}, "recipe"),
     ],

@@ -1,18 +1,22 @@
 """Pictures, recipes and folders that nobody can train with: refused by name before any work."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from tests.unit.runs import RECIPE, quick_train
+from tests.unit.runs import RECIPE, interrupt_at_batch, pictures, quick_train
 from training import epoch
 from training.data import sources
 from training.data.dataset import DataError, Split
+from training.distributed import Processes
 from training.epoch import TrainingError
+from training.loop import Extras
 from training.recipe import RecipeError
+from training.resume import ResumeError
 
 
 @pytest.fixture
@@ -149,3 +153,37 @@ def test_a_single_picture_to_fit_is_refused(tmp_path: Path) -> None:
 def test_validation_pictures_that_leave_a_class_without_are_refused(count: int, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="validation_images must be from 10 to 290"):
         quick_train(tmp_path / "run", RECIPE.changed({"validation_images": count}))
+
+
+@pytest.mark.usefixtures("no_training")
+def test_processes_that_cannot_share_a_batch_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="20 processes need batches of at least 40; one stage has 32"):
+        quick_train(tmp_path / "run", extras=Extras(processes=Processes(0, 20)))
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_cutout_that_blanks_the_whole_picture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="cutout 20 must be less than the pictures' side, 20"):
+        quick_train(tmp_path / "run", RECIPE.changed({"cutout": 20}))
+
+
+def test_pictures_that_changed_since_the_run_stopped_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at_batch(4, patch)
+        with pytest.raises(KeyboardInterrupt):
+            quick_train(tmp_path)
+    whole = pictures()
+    swapped = replace(whole, train=replace(whole.train, labels=whole.train.labels.roll(1)))
+    monkeypatch.setattr("tests.unit.runs.pictures", lambda: swapped)
+    with pytest.raises(ResumeError, match="with other settings: data"):
+        quick_train(tmp_path, go_on=True)
+
+
+def test_classes_may_be_called_anything_that_a_folder_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("$a_$", "[/b]", "[bold]", "%s", "\\frac", *map(str, range(5)))
+    named = replace(pictures(), classes=names)
+    monkeypatch.setattr("tests.unit.runs.pictures", lambda: named)
+    result = quick_train(tmp_path, RECIPE.with_epochs(2))
+    assert result.metadata.classes == list(names)

@@ -84,7 +84,7 @@ def test_a_run_tells_whose_weights_it_began_with(first: Result, tmp_path: Path) 
         "network": "simple-cnn",
         "recipe": metadata.recipe,
         "seed": 0,
-        "data": {"name": "synthetic", "fit": 96, "validation": 30, "test": 60},
+        "data": metadata.data,
         "epochs": 1,
         "accuracy": metadata.accuracy,
         "commit": metadata.provenance["commit"],
@@ -157,7 +157,7 @@ def test_weights_of_the_network_with_other_arguments_are_refused(arguments: dict
 
 
 def test_the_same_pictures_split_by_another_seed_are_refused(first: Result, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"of synthetic, with seed 0 and 30 held out; this run has seed 1 and 30"):
+    with pytest.raises(TrainingError, match="another split, with seed 0 and 30 held out; this run has seed 1 and 30"):
         train(tmp_path / "run", first, seed=1)
     assert not (tmp_path / "run").exists()
 
@@ -173,7 +173,7 @@ def test_other_pictures_may_be_split_by_another_seed(first: Result, tmp_path: Pa
 
 def test_the_first_pictures_of_a_chain_are_not_split_anew_after_a_detour(first: Result, tmp_path: Path) -> None:
     detour = train(tmp_path / "detour", first, dataset=brighter(), seed=1)
-    with pytest.raises(TrainingError, match="other pictures of synthetic"):
+    with pytest.raises(TrainingError, match="these pictures of synthetic in another split"):
         train(tmp_path / "back", detour, seed=1)
 
 
@@ -201,3 +201,23 @@ def test_a_stopped_run_does_not_go_on_from_other_weights(stopped: Path, tmp_path
 def test_a_stopped_run_does_not_go_on_as_one_that_began_by_itself(stopped: Path) -> None:
     with pytest.raises(ResumeError, match="with other settings: begun_with"):
         train(stopped, None, RECIPE.with_epochs(2), go_on=True)
+
+
+def test_the_same_pictures_under_another_name_are_known_again(first: Result, tmp_path: Path) -> None:
+    renamed_set = replace(pictures(), name="copied")
+    with pytest.raises(TrainingError, match="these pictures of copied in another split"):
+        train(tmp_path / "run", first, dataset=renamed_set, seed=1)
+
+
+def test_other_pictures_under_the_same_name_are_others(first: Result, tmp_path: Path) -> None:
+    assert train(tmp_path, first, dataset=replace(brighter(), name="synthetic"), seed=1).metadata.seed == 1
+
+
+def test_an_older_checkpoint_without_digests_is_held_to_name_seed_and_count(first: Result, tmp_path: Path) -> None:
+    source = checkpoint.load(first.path)
+    plain = {name: value for name, value in source.metadata.data.items() if not name.endswith("sha256")}
+    checkpoint.save(tmp_path / "old.safetensors", replace(source.metadata, data=plain), source.weights)
+    old = Result(tmp_path / "old.safetensors", source.metadata)
+    assert train(tmp_path / "same", old).metadata.seed == 0
+    with pytest.raises(TrainingError, match="another split, with seed 0"):
+        train(tmp_path / "run", old, seed=1)

@@ -11,7 +11,7 @@ import torch
 from tests.unit.sets import SIZE, cats_and_dogs, reds, save
 from training.data import cache, folder
 from training.data.cache import File, Key
-from training.data.dataset import Dataset
+from training.data.dataset import DataError, Dataset
 
 
 @pytest.fixture(autouse=True)
@@ -103,9 +103,9 @@ def test_a_replaced_file_is_noticed_though_name_length_and_modification_are_the_
 
 
 def test_a_set_is_known_by_size_and_order_and_all_that_tells_a_file() -> None:
-    first, second = File("a.png", True, 10, 20, 30), File("b.png", True, 10, 20, 30)
+    first, second = File("cat/a.png", True, 10, 20, 30), File("cat/b.png", True, 10, 20, 30)
     others = [
-        replace(second, **change) for change in ({"path": "c.png"}, {"length": 9}, {"modified": 9}, {"changed": 9})
+        replace(second, **change) for change in ({"path": "cat/c.png"}, {"length": 9}, {"modified": 9}, {"changed": 9})
     ]
     known = [Key(Path(), SIZE, (first, second)), Key(Path(), SIZE + 1, (first, second)), Key(Path(), SIZE, (first,))]
     known += [Key(Path(), SIZE, (second, first)), *(Key(Path(), SIZE, (first, other)) for other in others)]
@@ -198,14 +198,35 @@ def test_a_cache_that_cannot_be_written_is_a_note_and_no_error(pets: Path, home:
 
 def test_a_set_too_large_to_keep_twice_is_not_cached(pets: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "LARGEST", 4 * SIZE * SIZE * 3 - 1)  # one byte less than the training pictures take
-    assert folder.load(pets, SIZE).notes == ()
+    assert [note.partition(" of ")[2] for note in folder.load(pets, SIZE).notes] == [
+        "pictures are not kept decoded; the next run decodes them again"
+    ]
     assert len(files(home)) == 1
 
 
-def test_pictures_with_corrupt_ones_among_them_are_not_cached(pets: Path, decoded: list[str], home: Path) -> None:
+def test_what_was_wrong_with_corrupt_pictures_is_kept_too(pets: Path, decoded: list[str]) -> None:
     (pets / "train" / "cat" / "1.png").write_bytes(b"no picture")
     first = folder.load(pets, SIZE, skip_corrupt=True)
-    assert len(files(home)) == 1  # of the test pictures
     decoded.clear()
-    assert folder.load(pets, SIZE, skip_corrupt=True).notes == first.notes != ()
-    assert decoded == ["train/cat/1.png", "train/cat/2.png", "train/dog/1.png", "train/dog/2.png"]
+    again = folder.load(pets, SIZE, skip_corrupt=True)
+    assert (again.notes, reds(again.train), decoded) == (first.notes, [12, 21, 22], [])
+    with pytest.raises(DataError, match=r"1\.png is not a readable picture"):
+        folder.load(pets, SIZE)
+
+
+def test_a_corrupt_picture_that_was_replaced_is_read(pets: Path) -> None:
+    (pets / "train" / "cat" / "1.png").write_bytes(b"no picture")
+    folder.load(pets, SIZE, skip_corrupt=True)
+    save(pets / "train" / "cat" / "1.png", 13)
+    assert reds(folder.load(pets, SIZE).train) == [13, 12, 21, 22]
+
+
+def test_another_spelling_of_the_folder_finds_the_same_pictures(
+    pets: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.load(pets, SIZE)
+    decoded.clear()
+    monkeypatch.chdir(pets.parent)
+    folder.load(Path(pets.name), SIZE)
+    folder.load(pets / "train" / "..", SIZE)
+    assert decoded == []

@@ -10,7 +10,9 @@ from training.recipes import RECIPES, REPORTED
 
 def measured(name: str, *, epochs: int = 8, fit: int = 1_000, test: float = 0.5) -> dict[str, Any]:
     """A rung of a ladder's result."""
-    return {"name": name, "history": [{}] * epochs, "pictures": {"fit": fit}, "accuracy": {"test": test}}
+    recipe = RECIPES[name].with_epochs(epochs).changed({"train_images": fit}).as_json()
+    history: list[dict[str, Any]] = [{}] * epochs
+    return {"name": name, "recipe": recipe, "history": history, "pictures": {"fit": fit}, "accuracy": {"test": test}}
 
 
 def write(folder: Path, name: str, *entries: dict[str, Any]) -> None:
@@ -79,3 +81,10 @@ def test_results_are_read_by_name_and_other_files_ignored(tmp_path: Path) -> Non
     (tmp_path / "a.md").write_text("a table")
     (tmp_path / "other.json").write_text("{}")
     assert [entry["name"] for entry in rungs(tmp_path)] == ["s1", "s3-1"]
+
+
+def test_a_recipe_that_was_changed_is_another_one(tmp_path: Path) -> None:
+    changed = measured("s4-bn")
+    changed["recipe"]["momentum"] = 0.5
+    write(tmp_path, "s4", changed)
+    assert column(tmp_path, "ours")["s4-bn"] == ""

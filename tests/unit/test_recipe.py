@@ -220,7 +220,9 @@ def test_arguments_are_names_with_values(value: object) -> None:
     ("network", "arguments", "reason"),
     [
         ("compact", {"dropout": [0.5]}, "compact has four convolutions, so dropout needs four rates, not 1"),
-        ("compact", {"linear_dropout": 1.5}, "dropout probability has to be between 0 and 1, but got 1.5"),
+        ("compact", {"linear_dropout": 1.5}, "a dropout rate must be in [0, 1), not 1.5"),
+        ("compact", {"linear_dropout": 1}, "a dropout rate must be in [0, 1), not 1"),
+        ("alexnet", {"padding": -1}, "padding must be 1 (S2) or 2 (S0), not -1"),
         ("alexnet-bn", {"activation": "gelu"}, "unknown activation 'gelu'; there are: relu, tanh, sigmoid"),
         ("alexnet-bn", {"kernels": [3, 4]}, "kernels must be two odd numbers, not (3, 4)"),
     ],

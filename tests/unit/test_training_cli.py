@@ -122,7 +122,7 @@ def test_impossible_epochs_are_refused(epochs: str, tmp_path: Path, capsys: Capt
 
 
 def test_pictures_too_small_for_the_network_are_refused(tmp_path: Path, capsys: Captured) -> None:
-    assert "8x8 are too small for this network" in refused(tmp_path / "run", capsys, "--size", "8")
+    assert "9x9 are too small for this network" in refused(tmp_path / "run", capsys, "--size", "9")
 
 
 def test_fields_of_the_recipe_are_set_as_json_or_as_words(tmp_path: Path) -> None:

@@ -58,8 +58,17 @@ class Key:
         """Differs where any file, the way of decoding, or this format does."""
         digest = hashlib.sha256(json.dumps([FORMAT_VERSION, PIL.__version__, self.size]).encode())
         for file in self.files:
-            digest.update(f"\n{file.path}\0{file.length} {file.modified} {file.changed}".encode())
+            place = file.path.rsplit(os.sep, 2)[1:]  # class and name: the root may be spelled in many ways
+            digest.update(f"\n{place} {file.length} {file.modified} {file.changed}".encode())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pictures uint8 [N, H, W, C], and what was wrong with the files that are not among them, by their index."""
+
+    images: Tensor
+    failures: dict[int, str]
 
 
 def cache_directory() -> Path:
@@ -76,22 +85,24 @@ def entries(directory: Path) -> Iterator[File]:
                 yield File(entry.path, entry.is_file(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def load(key: Key) -> Tensor | None:
-    """The pictures uint8 [N, H, W, C], or None where they are not kept, damaged, or not the same any more."""
+def load(key: Key) -> Decoded | None:
+    """What is kept, or None where nothing is, it is damaged, or not the same any more."""
     try:
         tensors, kept = tensorfile.decode(key.path.read_bytes(), HEADER_KEY)
     except (OSError, tensorfile.TensorFileError):
         return None
-    return tensors["images"] if kept["fingerprint"] == key.fingerprint else None
+    if kept["fingerprint"] != key.fingerprint:
+        return None
+    return Decoded(tensors["images"], {int(index): reason for index, reason in kept["failures"].items()})
 
 
-def save(key: Key, images: Tensor) -> list[str]:
-    """Keep the pictures. Returns a note for the user where that was not possible; training goes on without."""
-    if images.nbytes > LARGEST:
-        return []
+def save(key: Key, decoded: Decoded) -> list[str]:
+    """Keep what was decoded. Returns a note for the user where that was not possible; training goes on without."""
+    if decoded.images.nbytes > LARGEST:
+        return [f"more than {LARGEST >> 30} GB of pictures are not kept decoded; the next run decodes them again"]
+    about = {"fingerprint": key.fingerprint, "failures": decoded.failures}
     try:
-        content = tensorfile.encode({"images": images}, HEADER_KEY, {"fingerprint": key.fingerprint})
-        write_atomically(key.path, content)
+        write_atomically(key.path, tensorfile.encode({"images": decoded.images}, HEADER_KEY, about))
     except OSError as error:
         return [f"the decoded pictures could not be kept in {key.path.parent} ({error}); the next run decodes again"]
     return []

@@ -16,6 +16,8 @@ LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in a grey value (
 # From RGB to luma and the colour plane (YIQ, FCC 1953), where a change of hue is a rotation.
 YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 
+PIXELS_AT_ONCE = 2_000_000
+
 
 def wanted(recipe: Recipe) -> bool:
     """Whether a recipe changes colours at all."""
@@ -37,7 +39,7 @@ def palette(images: Tensor, device: torch.device) -> Palette:
     """The palette of uint8 images [N, H, W, C]; the covariance is that of colours on the scale 0..1."""
     channels = images.shape[3]
     total, products = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, channels, dtype=torch.float64)
-    for part in images.split(2000):
+    for part in images.split(max(1, PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))):
         values = part.reshape(-1, channels).double() / 255
         total += values.sum(dim=0)
         products += values.T @ values

@@ -1,5 +1,6 @@
 """What every data set is: labelled pictures held whole as uint8 tensors, in two splits."""
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,12 @@ class Split:
     def take(self, indices: Tensor) -> "Split":
         """The pictures at `indices`, in that order."""
         return Split(self.images[indices], self.labels[indices])
+
+    def sha256(self) -> str:
+        """Names this set of labelled pictures, in whatever order."""
+        pairs = zip(self.images.contiguous().numpy(), self.labels.tolist(), strict=True)
+        each = sorted(hashlib.sha256(image.data).digest() + label.to_bytes(4) for image, label in pairs)
+        return hashlib.sha256(b"".join(each)).hexdigest()
 
     def to(self, device: torch.device) -> "Split":
         """The same pictures on `device`."""

@@ -76,30 +76,31 @@ def _read(
 ) -> tuple[Split, list[str]]:
     """The pictures of a listing, from the cache where no file has changed, and notes for the user."""
     key = cache.Key(root.resolve(), size, tuple(listing.files))
-    images = cache.load(key)
-    if images is not None:
-        return Split(images, torch.tensor(listing.labels)), []
-    read = _decode([Path(file.path) for file in listing.files], size)
-    failures = [result for result in read if isinstance(result, str)]
-    good = [number for number, result in enumerate(read) if not isinstance(result, str)]
+    decoded, notes = cache.load(key), []
+    if decoded is None:
+        decoded = _decode([Path(file.path) for file in listing.files], size)
+        notes = cache.save(key, decoded)
+    failures = list(decoded.failures.values())
     if failures and not skip_corrupt:
         raise DataError(f"{_named(failures)}; remove or replace what is broken, or leave it out with --skip-corrupt")
-    labels = torch.tensor(listing.labels)[good]
+    labels = torch.tensor([label for index, label in enumerate(listing.labels) if index not in decoded.failures])
     if missing := set(range(len(classes))) - set(labels.tolist()):
         raise DataError(f"{root / classes[min(missing)]} holds no readable picture; add some or remove the class")
-    images = torch.from_numpy(np.stack([result for result in read if not isinstance(result, str)]))
-    notes = [f"skipped {len(failures)} of {len(read):,} pictures: {_named(failures)}"] if failures else []
-    if not failures:
-        notes += cache.save(key, images)
-    return Split(images, labels), notes
+    if failures:
+        notes.append(f"skipped {len(failures)} of {len(listing.files):,} pictures: {_named(failures)}")
+    return Split(decoded.images, labels), notes
 
 
-def _decode(paths: list[Path], size: int) -> list[Pixels | str]:
-    """Pixels of every file, or what is wrong with it."""
+def _decode(paths: list[Path], size: int) -> cache.Decoded:
     if sum(path.stat().st_size for path in paths) > SMALL_FILE * len(paths):
         with ThreadPoolExecutor() as pool:
-            return list(pool.map(partial(_read_picture, size=size), paths))
-    return [_read_picture(path, size) for path in paths]
+            read = list(pool.map(partial(_read_picture, size=size), paths))
+    else:
+        read = [_read_picture(path, size) for path in paths]
+    pixels = [result for result in read if not isinstance(result, str)]
+    images = np.stack(pixels) if pixels else np.empty((0, size, size, 3), np.uint8)
+    failures = {index: result for index, result in enumerate(read) if isinstance(result, str)}
+    return cache.Decoded(torch.from_numpy(images), failures)
 
 
 def _read_picture(path: Path, size: int) -> Pixels | str:

@@ -4,6 +4,7 @@
 """
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from training import checkpoint
 from training.data.dataset import Dataset
 from training.distributed import SINGLE, Processes
-from training.epoch import Diverged
+from training.epoch import Diverged, TrainingError
 from training.files import write_atomically
 from training.loop import Extras, Result, train
 from training.networks import INPUTS
@@ -45,7 +46,11 @@ class Ladder:
         return replace(self, rungs={name: recipe.with_epochs(epochs) for name, recipe in self.rungs.items()})
 
     def changed(self, changes: Mapping[str, Any]) -> "Ladder":
-        """Every rung with the same fields of its recipe changed."""
+        """Every rung with the same fields of its recipe changed. Raises RecipeError where the rungs differ in one."""
+        for name in changes:
+            values = [rung.as_json().get(name) for rung in self.rungs.values()]
+            if any(value != values[0] for value in values):
+                raise RecipeError(f"the rungs of this ladder differ in {name}: it cannot be the same for all of them")
         return replace(self, rungs={name: recipe.changed(changes) for name, recipe in self.rungs.items()})
 
 
@@ -78,31 +83,56 @@ def climb(
     A rung that diverges is entered with the reason, and the next one begins. With `go_on`, finished epochs and rungs
     are kept. `command` is what a reader would type to have the same again.
     """
-    entries: list[dict[str, Any]] = []
+    if result_file.exists() and not go_on:
+        raise TrainingError(f"{directory} holds a ladder already: go on with --resume, or choose another --out")
+    entries = _entries_of(result_file, command)
     result: dict[str, Any] = {}
     for rung, recipe in ladder.rungs.items():
         if processes.is_first:
             print(f"{rung}: {recipe.network}, {recipe.epochs} epochs", flush=True)
         folder = directory / rung
-        entry = {"name": rung, "recipe": recipe.as_json(), "reported": asdict(REPORTED.get(rung, Reported()))}
+        entry: dict[str, Any] = {
+            "name": rung,
+            "recipe": recipe.as_json(),
+            "reported": asdict(REPORTED.get(rung, Reported())),
+        }
         try:
             dataset, resumes = load(picture_size(recipe)), go_on and is_begun(folder)
             extras = Extras(processes=processes)
             trained = train(recipe, dataset, folder, on=on, seed=seed, go_on=resumes, extras=extras)
             entry |= _measured(trained, folder)
         except Diverged as error:
-            entry |= {"diverged": str(error)}
-        entries.append(entry)
-        result = {"format": FORMAT_VERSION, "title": ladder.title, "command": list(command), "rungs": entries}
+            entry |= {"diverged": str(error), "epochs_before": _metrics(folder)}
+        entries[rung] = entry
+        rungs = list(entries.values())
+        result = {"format": FORMAT_VERSION, "title": ladder.title, "command": list(command), "rungs": rungs}
         if processes.is_first:
             write_atomically(result_file, (json.dumps(result, indent=1, sort_keys=True) + "\n").encode())
     return result
 
 
+def _entries_of(result_file: Path, command: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The rungs that the same command entered before it was stopped. Raises TrainingError for another command's."""
+    if not result_file.exists():
+        return {}
+    before = json.loads(result_file.read_text(encoding="utf-8"))
+    if before["command"] != list(command):
+        raise TrainingError(
+            f"{result_file} is the result of another command, {shlex.join(before['command'])}; choose another --out"
+        )
+    return {entry["name"]: entry for entry in before["rungs"]}
+
+
+def _metrics(folder: Path) -> list[Any]:
+    """The lines of a run's metrics.jsonl; none where it finished no epoch."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [_rounded(json.loads(line)) for line in lines]
+
+
 def _measured(result: Result, folder: Path) -> dict[str, Any]:
     metadata = result.metadata
     network = checkpoint.load(result.path).build_network()
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return {
         "pictures": metadata.data,
         "size": metadata.size,
@@ -111,7 +141,7 @@ def _measured(result: Result, folder: Path) -> dict[str, Any]:
         "accuracy": metadata.accuracy,
         "seconds": training_seconds(metadata),
         "provenance": metadata.provenance,
-        "history": [_rounded(json.loads(line)) for line in lines],
+        "history": _metrics(folder),
     }
 
 

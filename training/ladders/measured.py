@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from training.recipe import Recipe
+from training.recipe import Recipe, from_mapping
 from training.recipes import RECIPES, REPORTED, Reported
 
 RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
@@ -36,7 +36,7 @@ def best_measured(measured: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[st
     found: dict[str, Mapping[str, Any]] = {}
     for rung in measured:
         name = rung["name"]
-        if "history" in rung and (name not in found or _seen(rung) > _seen(found[name])):
+        if "history" in rung and _is_unchanged(rung) and (name not in found or _seen(rung) > _seen(found[name])):
             found[name] = rung
     return found
 
@@ -45,6 +45,15 @@ def rungs(results: Path = RESULTS) -> Iterator[Mapping[str, Any]]:
     """Every rung of every ladder's result in a folder."""
     for path in sorted(results.glob("*.json")):
         yield from json.loads(path.read_text(encoding="utf-8")).get("rungs", [])
+
+
+def _is_unchanged(rung: Mapping[str, Any]) -> bool:
+    """Whether a rung's recipe is the named one, but for the number of epochs and of pictures."""
+    if rung["name"] not in RECIPES:
+        return False
+    found = from_mapping(rung["recipe"])
+    subsets = {name: getattr(found, name) for name in ("train_images", "validation_images", "test_images")}
+    return found.as_json() == RECIPES[rung["name"]].with_epochs(found.epochs).changed(subsets).as_json()
 
 
 def _seen(rung: Mapping[str, Any]) -> int:

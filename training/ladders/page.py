@@ -1,6 +1,7 @@
 """Table and picture of a ladder, from its result alone, so that anybody can make them again from the JSON file."""
 
 import io
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -21,7 +22,7 @@ def table(result: Result) -> str:
         "",
         _circumstances(result),
         "",
-        f"`{' '.join(result['command'])}`",
+        f"`{shlex.join(result['command'])}`",
         "",
         "| rung | parameters | pictures | epochs | train | validation | **test** | document, held out "
         "| document, train | minutes |",
@@ -166,6 +167,8 @@ def _lowest_error(rung: Rung) -> float:
 
 def _made_with(result: Result) -> str:
     rungs = [rung for rung in result["rungs"] if "history" in rung]
+    if not rungs:
+        return ""
     commits = _distinct(str(rung["provenance"]["commit"]) for rung in rungs)
     versions = _distinct(
         ", ".join(f"{name} {version}" for name, version in sorted(rung["provenance"]["versions"].items()))

@@ -52,6 +52,8 @@ def confusion(counts: Tensor, classes: Sequence[str]) -> bytes:
     if number <= MOST_CLASSES_NAMED:
         axes.set_xticks(range(number), classes, rotation=60, ha="right", fontsize=8)
         axes.set_yticks(range(number), classes, fontsize=8)
+        for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+            label.set_parse_math(False)  # a class may be called "$a_$"
         for row, column in counts.nonzero().tolist():
             colour = "white" if shares[row, column] > 0.5 else "black"
             count = str(int(counts[row, column]))

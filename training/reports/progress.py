@@ -45,9 +45,10 @@ def best_epoch(history: Sequence[Epoch]) -> Epoch:
 def epoch_line(epoch: Epoch, epochs: int) -> str:
     """One line on a finished epoch."""
     return (
-        f"epoch {epoch['epoch']:.0f}/{epochs}: loss {epoch['train_loss']:.3f}, train {epoch['train_accuracy']:.2%}, "
-        f"validation {epoch['validation_accuracy']:.2%}, {epoch['images_per_second']:.0f} images/s, "
-        f"{epoch['seconds']:.0f} s"
+        f"epoch {epoch['epoch']:.0f}/{epochs}: "
+        f"loss {epoch['train_loss']:.3f}, validation {epoch['validation_loss']:.3f}; "
+        f"accuracy {epoch['train_accuracy']:.2%}, validation {epoch['validation_accuracy']:.2%}; "
+        f"{epoch['images_per_second']:.0f} images/s, {epoch['seconds']:.0f} s"
     )
 
 
