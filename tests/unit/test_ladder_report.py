@@ -89,7 +89,7 @@ def test_the_page_tells_title_circumstances_and_command() -> None:
     assert page.table(result(rung("low"), rung("high"))).splitlines()[:5] == [
         "# A ladder",
         "",
-        "3 epochs, 45,000 pictures of cifar10, tested on 10,000; cpu (Z80), 1 threads, fp32; 3 minutes in all",
+        "3 epochs, 45,000 pictures of cifar10, tested on 10,000; cpu (Z80), 1 threads, fp32; 3.0 minutes in all",
         "",
         "`python -m training ladder`",
     ]

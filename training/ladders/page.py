@@ -39,10 +39,11 @@ def table(result: Result) -> str:
 def picture(result: Result) -> bytes:
     """The result as a PNG picture: accuracy by rung beside the document's, loss and accuracy over the epochs."""
     rungs = [rung for rung in result["rungs"] if "history" in rung]
-    figure = Figure(figsize=(12, 3.4 + 0.28 * len(rungs)), dpi=110, layout="constrained")
+    height = 3.4 + 0.28 * len(rungs)
+    figure = Figure(figsize=(12, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"{result['title']}\n", x=0.01, ha="left", fontsize=12, fontweight="bold")
-    figure.text(0.01, 0.94, _circumstances(result), fontsize=8, color="#555555", va="top")
+    figure.text(0.01, 1 - 0.32 / height, _circumstances(result), fontsize=8, color="#555555", va="top")
     bars, loss, share = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
     _draw_bars(bars, rungs)
     for number, rung in enumerate(rungs):
@@ -74,15 +75,16 @@ def _draw_bars(axes: Axes, rungs: list[Rung]) -> None:
     axes.barh(names, ours, color=OURS, height=0.6, label="ours, test")
     for number, value in enumerate(ours):
         axes.text(value - 1, number, f"{value:.1f}", color="white", va="center", ha="right", fontsize=8)
-    there = [(n, 100 * r["reported"]["held_out"]) for n, r in enumerate(rungs) if r["reported"]["held_out"]]
-    if there:
-        numbers, values = zip(*there, strict=True)
-        axes.plot(values, numbers, "D", color=DOCUMENT, ms=5, label="the document's, held out")
-    axes.invert_yaxis()
+    for part, face, label in (("held_out", DOCUMENT, "held out"), ("train", "none", "in training")):
+        there = [(n, 100 * r["reported"][part]) for n, r in enumerate(rungs) if r["reported"][part]]
+        if there:
+            numbers, values = zip(*there, strict=True)
+            axes.plot(values, numbers, "D", color=DOCUMENT, mfc=face, ms=5, label=f"the document's, {label}")
+    axes.set_ylim(max(len(rungs), 3) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.set_title("accuracy in %", loc="left", fontsize=9)
     if rungs:
-        axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
+        axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=3)
 
 
 def epochs_to(rung: Rung, error: float) -> float | None:
@@ -141,7 +143,7 @@ def _circumstances(result: Result) -> str:
     epochs = _distinct(str(len(rung["history"])) for rung in rungs)
     devices = _distinct(rung["provenance"]["device"] for rung in rungs)
     test = _distinct(f"{rung['pictures']['test']:,}" for rung in rungs)
-    return f"{epochs} epochs, {fit} pictures of {names}, tested on {test}; {devices}; {minutes:.0f} minutes in all"
+    return f"{epochs} epochs, {fit} pictures of {names}, tested on {test}; {devices}; {minutes:.1f} minutes in all"
 
 
 def _common_errors(result: Result) -> list[str]:
