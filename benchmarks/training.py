@@ -6,6 +6,7 @@ package's own step. Both take turns, `--rounds` times, and medians are printed.
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -142,7 +143,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
     parser.add_argument("--steps", type=int, default=6, help="in each turn")
     options = parser.parse_args()
-    on, console = device.choose_device(options.device), Console()
+    on, console = device.choose_device(options.device), Console(width=None if sys.stdout.isatty() else 100)
     split = sources.load(options.data, options.data_dir).train
     seconds = measure(_turns(split, on), options.rounds, options.steps, on)
     bringing = seconds.pop(DATA)
