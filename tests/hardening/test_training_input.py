@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.unit.runs import RECIPE, interrupt_at_batch, pictures, quick_train
+from tests.unit.runs import RECIPE, pictures, quick_train, stop_at_batch
 from training import epoch
 from training.data import sources
 from training.data.dataset import DataError, Split
@@ -170,10 +170,7 @@ def test_a_cutout_that_blanks_the_whole_picture_is_refused(tmp_path: Path) -> No
 def test_pictures_that_changed_since_the_run_stopped_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at_batch(4, patch)
-        with pytest.raises(KeyboardInterrupt):
-            quick_train(tmp_path)
+    stop_at_batch(4, tmp_path, monkeypatch)
     whole = pictures()
     swapped = replace(whole, train=replace(whole.train, labels=whole.train.labels.roll(1)))
     monkeypatch.setattr("tests.unit.runs.pictures", lambda: swapped)

@@ -73,6 +73,14 @@ def interrupt_at_batch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epoch, "take_step", _failing_at(number, epoch.take_step))
 
 
+def stop_at_batch(number: int, run: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe = RECIPE) -> None:
+    """Leave a run that was stopped at its batch `number`: of RECIPE 4 is the first of epoch 2, 6 that of epoch 3."""
+    with monkeypatch.context() as patch:
+        interrupt_at_batch(number, patch)
+        with pytest.raises(KeyboardInterrupt):
+            quick_train(run, recipe)
+
+
 def weights(seed: int = 0, metadata: Metadata = METADATA) -> dict[str, Tensor]:
     """Fresh weights that fit `metadata`."""
     torch.manual_seed(seed)

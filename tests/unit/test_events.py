@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from tests.unit.runs import RECIPE, interrupt_at_batch, quick_train
+from tests.unit.runs import RECIPE, quick_train, stop_at_batch
 from training.loop import Result
 
 TAGS = {
@@ -69,10 +69,7 @@ def test_the_confusion_matrix_is_that_of_the_runs_folder(quick_run: Result) -> N
 
 @pytest.mark.parametrize("batch", [4, 5, 6])
 def test_a_resumed_run_shows_every_epoch_once(batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at_batch(batch, patch)
-        with pytest.raises(KeyboardInterrupt):
-            quick_train(tmp_path)
+    stop_at_batch(batch, tmp_path, monkeypatch)
     quick_train(tmp_path, go_on=True)
     assert all(list(scalars(tmp_path, tag)) == [1, 2, 3] for tag in TAGS)
     assert [step for step, _ in pictures(tmp_path, AUGMENTED)] == [0]
@@ -82,10 +79,7 @@ def test_a_resumed_run_shows_every_epoch_once(batch: int, tmp_path: Path, monkey
 def test_a_run_begun_again_after_a_stop_in_its_first_epoch_shows_its_augmented_pictures_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at_batch(2, patch)
-        with pytest.raises(KeyboardInterrupt):
-            quick_train(tmp_path)
+    stop_at_batch(2, tmp_path, monkeypatch)
     quick_train(tmp_path)
     assert [step for step, _ in pictures(tmp_path, AUGMENTED)] == [0]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.unit.runs import interrupt_at_batch, quick_train
+from tests.unit.runs import quick_train, stop_at_batch
 from training import checkpoint, epoch, evaluate, resume
 from training.loop import Result
 
@@ -53,10 +53,7 @@ def assert_same_end(resumed: Result, uninterrupted: Result) -> None:
 def test_a_stopped_run_goes_on_to_the_same_weights(
     batch: int, finished: int, quick_run: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at_batch(batch, patch)
-        with pytest.raises(KeyboardInterrupt):
-            quick_train(tmp_path)
+    stop_at_batch(batch, tmp_path, monkeypatch)
     assert len(lines(tmp_path)) == finished
     assert_same_end(quick_train(tmp_path, go_on=True), quick_run)
     assert [line["epoch"] for line in lines(tmp_path)] == [1, 2, 3]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.unit.runs import RECIPE, interrupt_at_batch, quick_train, undrawn
+from tests.unit.runs import RECIPE, interrupt_at_batch, quick_train, stop_at_batch, undrawn
 from training import resume
 from training.loop import Result
 from training.recipe import Recipe, Stage
@@ -83,9 +83,6 @@ def test_averaged_weights_are_in_the_state_where_there_are_any(whole: Whole) -> 
 def test_a_resumed_run_lowers_the_rate_for_accuracies_before_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at_batch(5, patch)
-        with pytest.raises(KeyboardInterrupt):
-            quick_train(tmp_path, RECIPES["plateau"])
+    stop_at_batch(5, tmp_path, monkeypatch, RECIPES["plateau"])
     history = quick_train(tmp_path, RECIPES["plateau"], go_on=True).metadata.history
     assert [entry["learning_rate"] for entry in history] == pytest.approx([0.05, 0.05, 0.005])

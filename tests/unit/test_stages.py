@@ -6,20 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.unit.runs import interrupt_at_batch, quick_train
+from tests.unit.runs import stop_at_batch
 from training import checkpoint, resume, run_folder
 from training.loop import Result
 from training.recipe import Stage
 
 FIRST, SECOND = "stage-1-epochs-1-rate-0.05.safetensors", "stage-2-epochs-2-rate-0.02.safetensors"
-
-
-def stop_at_batch(number: int, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave a run that was stopped: batch 4 is the first of epoch 2 and of stage 2, batch 6 the first of epoch 3."""
-    with monkeypatch.context() as patch:
-        interrupt_at_batch(number, patch)
-        with pytest.raises(KeyboardInterrupt):
-            quick_train(run)
 
 
 def left(run: Path) -> list[str]:
