@@ -7,16 +7,16 @@ a seed of its own, so a resumed run draws what an uninterrupted one would have d
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 from tqdm import tqdm
 
-from training import schedule
-from training.data.augment import Draws, augment, draw
+from training import optimizers, schedule
+from training.data.augment import Draws, alternating_flip, augment, cutmix, draw
 from training.data.dataset import Split
 from training.evaluate import predict
 from training.recipe import Recipe
@@ -57,7 +57,8 @@ def run_epoch(
     plan = plan_epoch(trainee, len(history), fit, [epoch["validation_accuracy"] for epoch in history])
     _, done = trainee.recipe.stage_at(plan.number)
     if done == 0 and trainee.recipe.fresh_optimizer:
-        trainee.optimizer.state.clear()
+        for optimizer in trainee.optimizers:
+            optimizer.state.clear()
     readings = _fit(trainee, plan, fit, bar, after_step)
     seconds = time.perf_counter() - began
     validation_loss, validation_accuracy = _measure(trainee, held)
@@ -99,12 +100,15 @@ def plan_epoch(trainee: Trainee, epoch: int, fit: Split, accuracies: Sequence[fl
     batches = [batch for batch in order.split(stage.batch_size) if len(batch) >= 2 * trainee.processes.count]
     _, height, _, channels = fit.images.shape
     of_stage = accuracies[epoch - done :]
+    draws = draw(len(fit), height, channels, recipe, generator)
+    if recipe.alternate_flip:
+        draws = replace(draws, flip=alternating_flip(len(fit), trainee.seed, epoch))
     progress = [done + step / len(batches) for step in range(len(batches))]
     return Plan(
         number=epoch,
         batches=batches,
         rates=[stage.learning_rate * schedule.factor(recipe, stage.epochs, at, of_stage) for at in progress],
-        draws=draw(len(fit), height, channels, recipe, generator).to(trainee.device),
+        draws=draws.to(trainee.device),
     )
 
 
@@ -135,27 +139,42 @@ def _fit(
 
 def take_step(trainee: Trainee, plan: Plan, fit: Split, batch: Tensor, rate: float) -> Tensor:
     """Take a step on this process's share of a batch. Returns the sum of the losses and the number of right answers."""
-    recipe, optimizer = trainee.recipe, trainee.optimizer
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    recipe = trainee.recipe
+    optimizers.set_rate(trainee.optimizers, rate)
     share = trainee.processes.share(batch)
-    images, labels = augment(fit.images[share], plan.draws.take(share), recipe, trainee.palette), fit.labels[share]
+    images, targets = _examples(trainee, plan.draws, fit, share)
     with trainee.mixed_precision():
         logits = trainee.forward(trainee.preprocess(images)).float()
-    loss = _loss(recipe, logits, labels, smoothing=recipe.label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
+    loss = _loss(recipe, logits, targets, smoothing=recipe.label_smoothing)
+    trainee.network.zero_grad(set_to_none=True)
     # Gradients are averaged over the processes; their shares of a batch may differ by one picture.
     (loss * (len(share) * trainee.processes.count / len(batch))).backward()
-    optimizer.step()
+    for optimizer in trainee.optimizers:
+        optimizer.step()
     if trainee.averaged is not None:
         trainee.averaged.update_parameters(trainee.network)
-    return torch.stack((loss.detach() * len(share), (logits.argmax(dim=1) == labels).sum()))
+    return torch.stack((loss.detach() * len(share), (logits.argmax(dim=1) == fit.labels[share]).sum()))
 
 
-def _loss(recipe: Recipe, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+def _examples(trainee: Trainee, draws: Draws, fit: Split, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Augmented pictures uint8 [N, H, W, C], and labels int64 [N], or shares of the classes float32 [N, K]."""
+
+    def augmented(indices: Tensor) -> Tensor:
+        return augment(fit.images[indices], draws.take(indices), trainee.recipe, trainee.palette)
+
+    images, labels = augmented(share), fit.labels[share]
+    if not trainee.recipe.cutmix:
+        return images, labels
+    partner = draws.partner[share]
+    images, kept = cutmix(images, augmented(partner), draws.box[share])
+    own, lent = (one_hot(each, trainee.classes) for each in (labels, fit.labels[partner]))
+    return images, own * kept[:, None] + lent * (1 - kept[:, None])
+
+
+def _loss(recipe: Recipe, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     if recipe.softmax_in_network:
         logits = torch.softmax(logits, dim=1)
-    return cross_entropy(logits, labels, label_smoothing=smoothing)
+    return cross_entropy(logits, targets, label_smoothing=smoothing)
 
 
 def _measure(trainee: Trainee, held: Split) -> tuple[float, float]:

@@ -151,8 +151,40 @@ def alexnet_bn(
     return _with_head(features, size, (128, 64), classes, dropout=dropout, batch_norm=batch_norm, activation=activation)
 
 
+def alexnet_32(
+    *,
+    classes: int,
+    channels: int,
+    size: int,
+    widths: Sequence[int] = (64, 192, 384, 256, 256),
+    kernels: Sequence[int] = (5, 5, 3, 3, 3),
+    pools: Sequence[int] = (2, 2, 1, 1, 2),
+    hidden: Sequence[int] = (512, 256),
+    dropout: float = 0.0,
+) -> nn.Sequential:
+    """The flagship: five convolutions, three linear layers, batch norm before every ReLU.
+
+    `widths`, `kernels` (odd) and `pools` give every convolution its channels, its kernel's side and the side of the
+    pooling window after it (1: none). Pooling comes before batch norm, which then has less to do.
+    """
+    if not len(widths) == len(kernels) == len(pools) == 5 or len(hidden) != 2:
+        raise ValueError("alexnet-32 has five widths, five kernels, five pools and two hidden linear layers")
+    if any(kernel % 2 == 0 for kernel in kernels):
+        raise ValueError(f"kernels must be odd numbers, not {tuple(kernels)}")
+    layers: list[nn.Module] = []
+    for inputs, outputs, kernel, pool in zip((channels, *widths), widths, kernels, pools, strict=False):
+        layers += [
+            nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+            *([nn.MaxPool2d(pool)] if pool > 1 else []),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
+    return _with_head(nn.Sequential(*layers), size, hidden, classes, dropout=dropout, batch_norm=True)
+
+
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "alexnet": alexnet,
+    "alexnet-32": alexnet_32,
     "alexnet-32-big": alexnet_32_big,
     "alexnet-bn": alexnet_bn,
     "compact": compact,

@@ -13,7 +13,7 @@ import torch
 
 from training.networks import INPUTS, NETWORKS
 
-Optimizer = Literal["sgd", "nesterov", "adam", "adamw"]
+Optimizer = Literal["sgd", "nesterov", "adam", "adamw", "muon"]
 Schedule = Literal["constant", "step", "multi-step", "cosine", "one-cycle", "plateau"]
 
 
@@ -47,10 +47,12 @@ class Recipe:
     stages: tuple[Stage, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     precision: Literal["auto", "fp32"] = "auto"  # auto: bf16 autocast where the device is fast at it
+    first_convolution: Literal["random", "whitened", "frozen"] = "random"  # frozen: whitened, and it stays so
     softmax_in_network: bool = False  # the mistake of S0 and S3: a softmax before the loss, which applies its own
     optimizer: Optimizer = "nesterov"
     momentum: float = 0.9  # of SGD (0: plain SGD); of Adam the first beta
     weight_decay: float = 5e-4  # on weights only: neither on biases nor on norms
+    bias_rate: float = 1.0  # factor on the learning rate of biases and norms
     fresh_optimizer: bool = False  # forget the optimiser's averages where a stage begins
     schedule: Schedule = "one-cycle"
     decay_factor: float = 0.1  # step, multi-step, plateau
@@ -63,8 +65,10 @@ class Recipe:
     label_smoothing: float = 0.0
     ema: float = 0.0  # share of the old average that a step keeps in the averaged weights; 0 switches it off
     flip: bool = True
+    alternate_flip: bool = False  # mirrored in every second epoch instead of by chance
     crop_padding: int = 4  # pixels by which a padded crop may move a picture; 0 switches it off
     cutout: int = 8  # side of the blanked square in pixels; 0 switches it off
+    cutmix: float = 0.0  # share of the pictures that get a rectangle of another picture, and of its label
     brightness: float = 0.0  # colour jitter: factors are drawn from 1 - x to 1 + x
     contrast: float = 0.0
     saturation: float = 0.0
@@ -73,7 +77,7 @@ class Recipe:
     validation_share: float = 0.1  # of the training pictures of every class
     validation_images: int | None = None  # that many instead of a share
     train_images: int | None = None  # fit to that many of the others
-    test_images: int | None = None  # report on that many
+    test_images: int | None = None  # report on that many; 0 leaves the test split unread, for trials
 
     def __post_init__(self) -> None:
         _require(isinstance(self.stages, list | tuple), f"stages must be a list of stages, not {self.stages!r}")
@@ -87,11 +91,14 @@ class Recipe:
             _require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), not {getattr(self, name)}")
         for name in ("weight_decay", "crop_padding", "cutout", "threshold", "patience", "cosine_epochs", "fancy_pca"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, it is {getattr(self, name)}")
-        for name, most in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0.5)):
+        for name, most in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0.5), ("cutmix", 1)):
             _require(0 <= getattr(self, name) <= most, f"{name} must be in [0, {most}], not {getattr(self, name)}")
-        for name in ("train_images", "validation_images", "test_images"):
+        for name, least in (("train_images", 1), ("validation_images", 1), ("test_images", 0)):
             count = getattr(self, name)
-            _require(count is None or count >= 1, f"{name} must be at least 1, or null for all; it is {count}")
+            _require(
+                count is None or count >= least, f"{name} must be at least {least}, or null for all; it is {count}"
+            )
+        _require(self.bias_rate > 0, f"bias_rate must be positive, not {self.bias_rate}")
         _require(0 < self.validation_share < 1, f"validation_share must be in (0, 1), not {self.validation_share}")
         _check_schedule(self)
 

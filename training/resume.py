@@ -42,8 +42,8 @@ def save(run: Path, trainee: Trainee, identity: dict[str, Any], history: list[Ep
     tensors = {
         f"{part}.{name}": tensor for part, module in _modules(trainee) for name, tensor in module.state_dict().items()
     }
-    for index, parameter in enumerate(_parameters(trainee.optimizer)):
-        for name, value in trainee.optimizer.state[parameter].items():
+    for index, (optimizer, parameter) in enumerate(_parameters(trainee)):
+        for name, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{index}.{name}"] = value
     description = {"identity": identity, "history": history}
     write_atomically(state_path(run), tensorfile.encode(tensors, HEADER_KEY, description))
@@ -66,7 +66,7 @@ def load(run: Path, identity: dict[str, Any]) -> State:
 
 def restore(state: State, trainee: Trainee) -> None:
     """Put weights and optimiser back as they were. Raises ResumeError where the state does not fit them."""
-    parameters = _parameters(trainee.optimizer)
+    parameters = _parameters(trainee)
     try:
         for part, module in _modules(trainee):
             saved = {key.removeprefix(f"{part}."): t for key, t in state.tensors.items() if key.startswith(f"{part}.")}
@@ -74,8 +74,8 @@ def restore(state: State, trainee: Trainee) -> None:
         for key, tensor in state.tensors.items():
             if key.startswith("optimizer."):
                 _, index, name = key.split(".", 2)
-                parameter = parameters[int(index)]
-                trainee.optimizer.state[parameter][name] = _like(parameter, tensor)
+                optimizer, parameter = parameters[int(index)]
+                optimizer.state[parameter][name] = _like(parameter, tensor)
     except (RuntimeError, IndexError, ValueError) as error:
         raise _unusable(state.path, error) from error
 
@@ -95,5 +95,11 @@ def _unusable(path: Path, error: Exception) -> ResumeError:
     return ResumeError(f"{path} cannot be resumed from: {error}; start again with another --out")
 
 
-def _parameters(optimizer: Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+def _parameters(trainee: Trainee) -> list[tuple[Optimizer, Tensor]]:
+    """Every parameter that learns, with the optimiser that moves it."""
+    return [
+        (optimizer, parameter)
+        for optimizer in trainee.optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]

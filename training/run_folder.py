@@ -71,9 +71,15 @@ def save_epoch(run: Path, metadata: Metadata, trainee: Trainee, history: list[Ep
 def finish(run: Path, parts: Parts, history: list[Epoch], on: torch.device, writer: SummaryWriter) -> None:
     """Read the test split, once and in fp32, with the best epoch's weights, and draw what the run has shown.
 
-    The checkpoint comes last: with the test accuracy in it the run is finished.
+    The checkpoint comes last: with the test accuracy in it the run is finished. A trial, whose recipe wants no test
+    picture, leaves its curves alone, and is never finished in that sense: it has no card and cannot be exported.
     """
     best = checkpoint.load(checkpoint_path(run))
+    if not len(parts.test):
+        progress.write_metrics(run / "metrics.jsonl", history)
+        write_atomically(run / "curves.png", pictures.curves(history))
+        checkpoint.save(checkpoint_path(run), replace(best.metadata, history=_without_readings(history)), best.weights)
+        return
     classes = best.metadata.classes
     classifier = best.build_classifier().to(on)
     found = evaluate.evaluate(classifier, best.metadata, parts.test.to(on), tuple(classes))

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training import device, distributed, networks
+from training import device, distributed, initial, networks, optimizers
 from training.checkpoint import Metadata
 from training.classifier import Preprocess
 from training.data import colour
@@ -24,12 +24,13 @@ class Trainee:
 
     recipe: Recipe
     seed: int
+    classes: int
     network: nn.Module
     forward: Callable[[Tensor], Tensor]  # the network, compiled or spread over processes where that was asked for
     averaged: AveragedModel | None  # of the weights, where the recipe asks for it
     preprocess: Preprocess
     palette: Palette
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[Optimizer, ...]
     device: torch.device
     processes: Processes
 
@@ -62,8 +63,13 @@ def build(
         size=metadata.size,
         **recipe.arguments,
     )
+    preprocess = Preprocess(metadata.mean, metadata.std)
     if weights is not None:
         network.load_state_dict(weights)
+    elif recipe.first_convolution != "random":
+        initial.whiten_first(network, preprocess, images[: initial.PICTURES].cpu())
+    if recipe.first_convolution == "frozen":
+        initial.first_convolution(network).requires_grad_(False)
     if processes.count > 1 and on.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     # Convolutions on CUDA and CPU are faster on NHWC memory; MPS gains nothing from it.
@@ -74,32 +80,13 @@ def build(
     return Trainee(
         recipe=recipe,
         seed=metadata.seed,
+        classes=len(metadata.classes),
         network=network,
         forward=torch.compile(forward) if compiled else forward,
         averaged=AveragedModel(network, multi_avg_fn=average, use_buffers=True) if recipe.ema else None,
-        preprocess=Preprocess(metadata.mean, metadata.std).to(on),
+        preprocess=preprocess.to(on),
         palette=colour.palette(images, on),
-        optimizer=_optimizer(recipe, network),
+        optimizers=optimizers.build(recipe, network),
         device=on,
         processes=processes,
     )
-
-
-def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    rate = recipe.stages[0].learning_rate
-    betas = (recipe.momentum, 0.999)
-    match recipe.optimizer:
-        case "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum)
-        case "nesterov":
-            return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-        case "adam":
-            return torch.optim.Adam(groups, lr=rate, betas=betas)
-        case "adamw":
-            return torch.optim.AdamW(groups, lr=rate, betas=betas)

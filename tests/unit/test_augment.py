@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.data import colour
-from training.data.augment import Draws, augment, draw
+from training.data.augment import Draws, alternating_flip, augment, cutmix, draw
 from training.data.colour import Palette
 from training.epoch import epoch_seed
 from training.pixels import Pixels
@@ -139,3 +139,44 @@ def test_what_happens_to_a_picture_depends_on_neither_batch_nor_order() -> None:
     order = torch.randperm(30, generator=torch.Generator().manual_seed(2))
     for batch in order.split(7):
         assert torch.equal(augmented(images[batch], chosen.take(batch)), whole[batch])
+
+
+def test_alternating_flips_show_both_sides_of_every_picture_in_two_epochs() -> None:
+    first, second, third = (alternating_flip(500, seed=3, epoch=epoch) for epoch in (0, 1, 2))
+    assert 200 < int(first.sum()) < 300
+    assert torch.equal(second, ~first)
+    assert torch.equal(third, first)
+    assert not torch.equal(alternating_flip(500, seed=4, epoch=0), first)
+
+
+@pytest.mark.parametrize("box", [(0, 8, 0, 8), (2, 5, 3, 8), (0, 1, 7, 8), (4, 4, 0, 8), (0, 0, 0, 0)])
+def test_cutmix_pastes_a_box_and_says_what_is_left(box: tuple[int, int, int, int]) -> None:
+    images, others = pictures(3), pictures(6)[3:]
+    mixed, kept = cutmix(images, others, torch.tensor([box] * 3))
+    top, bottom, left, right = box
+    expected = images.clone()
+    expected[:, top:bottom, left:right] = others[:, top:bottom, left:right]
+    assert torch.equal(mixed, expected)
+    assert kept.tolist() == [1 - (bottom - top) * (right - left) / 64] * 3
+
+
+def test_each_picture_has_a_box_and_a_partner_of_its_own() -> None:
+    chosen = drawn(2000, recipe=replace(RECIPE, cutmix=1.0))
+    assert len(chosen.partner.unique()) > 1000
+    assert len(chosen.box.unique(dim=0)) > 100
+    assert bool((chosen.box[:, 0] <= chosen.box[:, 1]).all() and (chosen.box[:, 2] <= chosen.box[:, 3]).all())
+    assert (int(chosen.box.min()), int(chosen.box.max())) == (0, SIZE)
+
+
+def test_a_share_of_the_pictures_gets_a_box() -> None:
+    lent = [(drawn(2000, recipe=replace(RECIPE, cutmix=share)).box > 0).any(dim=1).float().mean() for share in (0, 0.5)]
+    assert lent[0] == 0
+    assert 0.45 < lent[1] < 0.55
+
+
+def test_what_a_box_takes_in_depends_on_its_area_alone() -> None:
+    """The share of a picture that is lent is uniform but for what lies beyond the border (Yun et al. 2019)."""
+    box = drawn(20_000, recipe=replace(RECIPE, cutmix=1.0)).box.float()
+    inside = (box[:, 0] > 0) & (box[:, 1] < SIZE) & (box[:, 2] > 0) & (box[:, 3] < SIZE)
+    sides = box[inside][:, 1] - box[inside][:, 0]
+    assert bool(((sides - (box[inside][:, 3] - box[inside][:, 2])).abs() <= 1).all())

@@ -64,7 +64,9 @@ def differences(first: Recipe, second: Recipe) -> set[str]:
 
 
 def test_an_unknown_ladder_is_refused_with_the_valid_names() -> None:
-    with pytest.raises(RecipeError, match="unknown ladder 's9'; there are: s0, s1, s2, s3, s4, softmax, s4-compare"):
+    with pytest.raises(
+        RecipeError, match="unknown ladder 's9'; there are: s0, s1, s2, s3, s4, softmax, s4-compare, flagship-trials"
+    ):
         named_ladder("s9")
 
 

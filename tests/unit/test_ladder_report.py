@@ -70,6 +70,14 @@ def test_a_row_shows_the_best_epoch_and_the_test_accuracy_in_bold() -> None:
     assert row(rung("low")) == "| low | 296,130 | 45,000 | 1 + 2 | 62.50% | 50.00% | **61.25%** |  |  | 1.5 |"
 
 
+def test_a_trial_has_no_test_accuracy() -> None:
+    trial = rung("low", pictures={"name": "cifar10", "fit": 100, "validation": 9, "test": 0})
+    trial["accuracy"] = {"validation": 0.5}
+    assert row(trial) == "| low | 296,130 | 100 | 1 + 2 | 62.50% | 50.00% |  |  |  | 1.5 |"
+    assert "100 pictures of cifar10, the test split unread;" in page.table(result(trial))
+    assert page.picture(result(trial)).startswith(b"\x89PNG")
+
+
 def test_a_row_shows_the_documents_figures_where_there_are_any() -> None:
     reported = {"held_out": 0.803, "train": 0.979, "note": "at epoch 60"}
     assert row(rung("low", reported=reported)).endswith("| **61.25%** | 80.30% | 97.90% | 1.5 |")

@@ -214,6 +214,20 @@ def test_a_run_says_how_many_pictures_it_had(tmp_path: Path) -> None:
     assert quick_train(tmp_path, recipe).metadata.data.items() >= counts.items()
 
 
+def test_a_trial_leaves_the_test_split_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: Any) -> None:
+        raise AssertionError("the test split was read")
+
+    monkeypatch.setattr(evaluate, "evaluate", read)
+    result = quick_train(tmp_path, RECIPE.changed({"test_images": 0}))
+    assert result.metadata.data["test"] == 0
+    assert set(result.metadata.accuracy) == {"validation"}
+    assert len(result.metadata.history) == 3
+    assert (tmp_path / "curves.png").exists()
+    assert not (tmp_path / "card.md").exists()
+    assert quick_train(tmp_path, RECIPE.changed({"test_images": 0}), go_on=True).metadata == result.metadata
+
+
 def test_plateau_looks_only_at_the_epochs_of_its_stage() -> None:
     chosen = {"schedule": "plateau", "patience": 0, "decay_factor": 0.5, "stages": [Stage(3, 8, 1.0), Stage(3, 8, 0.1)]}
     trained, fit = build(PLAIN.changed(chosen)), split(8)

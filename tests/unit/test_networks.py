@@ -9,7 +9,7 @@ from torch import nn
 from training import networks
 
 # The classic network and S0's need pictures or memory of their own.
-NAMES = ["alexnet-bn", "compact", "lenet", "simple-cnn"]
+NAMES = ["alexnet-32", "alexnet-bn", "compact", "lenet", "simple-cnn"]
 
 
 def count(module: nn.Module) -> int:
@@ -98,6 +98,9 @@ def test_dropout_of_compact_follows_its_blocks_and_hidden_layers() -> None:
         ("alexnet-bn", {"activation": "gelu"}, "unknown activation 'gelu'; there are: relu, tanh, sigmoid"),
         ("alexnet-bn", {"kernels": (3, 4)}, "two odd numbers"),
         ("compact", {"dropout": (0.5,)}, "four rates, not 1"),
+        ("alexnet-32", {"widths": (64, 64, 64, 64)}, "five widths, five kernels, five pools and two hidden"),
+        ("alexnet-32", {"hidden": (64,)}, "five widths, five kernels, five pools and two hidden"),
+        ("alexnet-32", {"kernels": (3, 3, 4, 3, 3)}, "odd numbers, not \\(3, 3, 4, 3, 3\\)"),
     ],
 )
 def test_an_impossible_argument_is_refused_with_the_reason(name: str, arguments: dict[str, Any], reason: str) -> None:
@@ -113,6 +116,21 @@ def test_alexnet_bn_normalises_after_every_layer_but_the_last() -> None:
     network = networks.build("alexnet-bn", classes=10)
     assert len(layers(network, nn.Conv2d)) == len(layers(network, nn.BatchNorm2d)) == 5
     assert len(layers(network, nn.Linear)) == len(layers(network, nn.BatchNorm1d)) + 1 == 3
+
+
+def test_alexnet_32_has_alexnets_shape() -> None:
+    network = networks.build("alexnet-32", classes=10)
+    assert len(layers(network, nn.Conv2d)) == len(layers(network, nn.BatchNorm2d)) == 5
+    assert len(layers(network, nn.Linear)) == len(layers(network, nn.BatchNorm1d)) + 1 == 3
+    assert len(layers(network, nn.ReLU)) == 7
+    known = (nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Linear)
+    assert {type(module) for module in network.modules()} <= set(known)
+
+
+def test_alexnet_32_pools_where_it_is_asked_to() -> None:
+    network = networks.build("alexnet-32", classes=10, pools=(1, 2, 2, 1, 4), widths=(8, 8, 8, 8, 24))
+    assert [pool.kernel_size for pool in pooling(network)] == [2, 2, 4]
+    assert linear_layers(network)[0].in_features == 24 * 2 * 2
 
 
 def test_dropout_is_off_unless_asked_for() -> None:
@@ -143,7 +161,7 @@ def test_pictures_are_refused_exactly_where_a_layer_would_have_no_output(name: s
 
 def test_an_unknown_network_is_refused_with_the_valid_names() -> None:
     with pytest.raises(
-        ValueError, match=r"unknown network 'vgg'; there are: alexnet, alexnet-32-big, alexnet-bn, compact"
+        ValueError, match=r"unknown network 'vgg'; there are: alexnet, alexnet-32, alexnet-32-big, alexnet-bn"
     ):
         networks.build("vgg", classes=10)
 

@@ -12,18 +12,20 @@ COMPACT = Recipe(network="compact", stages=(Stage(**STAGE),))
 
 COUNTS = ("train_images", "validation_images", "test_images")  # null for all
 WHOLE = ("crop_padding", "cutout", "decay_every", "cosine_epochs", "patience")
-FROM_0_TO_1 = ("brightness", "contrast", "saturation")
+FROM_0_TO_1 = ("brightness", "contrast", "saturation", "cutmix")
 BELOW_1 = ("momentum", "label_smoothing", "ema")
-NUMBERS = (*FROM_0_TO_1, *BELOW_1, "weight_decay", "decay_factor", "threshold", "hue", "fancy_pca", "validation_share")
-SWITCHES = ("softmax_in_network", "fresh_optimizer", "flip")
+ABOVE_0 = ("bias_rate", "decay_factor", "validation_share")
+NUMBERS = (*FROM_0_TO_1, *BELOW_1, *ABOVE_0, "weight_decay", "threshold", "hue", "fancy_pca")
+SWITCHES = ("softmax_in_network", "fresh_optimizer", "flip", "alternate_flip")
 CHOICES = {
     "precision": "auto, fp32",
-    "optimizer": "sgd, nesterov, adam, adamw",
+    "first_convolution": "random, whitened, frozen",
+    "optimizer": "sgd, nesterov, adam, adamw, muon",
     "schedule": "constant, step, multi-step, cosine, one-cycle, plateau",
     "threshold_mode": "abs, rel",
 }
 STRUCTURES = ("network", "stages", "arguments", "decay_at")
-NETWORKS = "alexnet, alexnet-32-big, alexnet-bn, compact, lenet, simple-cnn"
+NETWORKS = "alexnet, alexnet-32, alexnet-32-big, alexnet-bn, compact, lenet, simple-cnn"
 
 
 def refused(**changes: Any) -> str:
@@ -111,14 +113,24 @@ def test_what_cannot_be_negative_is_not(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "most"), [(name, "1") for name in FROM_0_TO_1] + [("hue", "0.5")])
 @pytest.mark.parametrize("value", [-0.01, 1.01])
-def test_colours_change_within_limits(name: str, most: str, value: float) -> None:
+def test_colours_and_mixing_stay_within_limits(name: str, most: str, value: float) -> None:
     assert refused(**{name: value}) == f"{name} must be in [0, {most}], not {value}"
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", ["train_images", "validation_images"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_a_subset_has_a_picture(name: str, value: int) -> None:
     assert refused(**{name: value}) == f"{name} must be at least 1, or null for all; it is {value}"
+
+
+def test_the_test_split_may_be_left_unread() -> None:
+    assert COMPACT.changed({"test_images": 0}).test_images == 0
+    assert refused(test_images=-1) == "test_images must be at least 0, or null for all; it is -1"
+
+
+@pytest.mark.parametrize("value", [0, -0.5])
+def test_biases_learn_at_some_rate(value: float) -> None:
+    assert refused(bias_rate=value) == f"bias_rate must be positive, not {value}"
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 1])

@@ -22,6 +22,9 @@ RECIPES = {
     "plateau": RECIPE.changed(NEVER_ENOUGH | {"stages": [Stage(3, 48, 0.05)]}),
     "fresh optimiser": ADAM.changed({"fresh_optimizer": True}),
     "dropout": RECIPE.changed({"arguments": {"dropout": (0.3, 0.3, 0.0, 0.1)}}),
+    "muon": RECIPE.changed({"optimizer": "muon", "bias_rate": 2.0}),
+    "frozen first convolution": RECIPE.changed({"first_convolution": "frozen"}),
+    "mixed and mirrored": RECIPE.changed({"cutmix": 0.5, "alternate_flip": True}),
     "colours": RECIPE.changed({"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "fancy_pca": 0.1}),
 }
 # Batches: of the run, and of the one that resumes it at a new stage and is stopped again after an epoch.
@@ -69,7 +72,8 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_ends(
 
 
 def test_what_the_optimiser_keeps_is_in_the_state(whole: Whole) -> None:
-    kept = {"sgd": set(), "nesterov": {"momentum_buffer"}, "adam": {"step", "exp_avg", "exp_avg_sq"}}
+    momentum = {"momentum_buffer"}
+    kept = {"sgd": set(), "nesterov": momentum, "muon": momentum, "adam": {"step", "exp_avg", "exp_avg_sq"}}
     names = state(whole.result.path.parent)
     found = {name.rpartition(".")[2] for name in names if name.startswith("optimizer.")}
     assert found == kept[whole.recipe.optimizer]

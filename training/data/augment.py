@@ -22,6 +22,8 @@ class Draws:
     blank: Tensor  # int64 [N, 2]: row and column of the blanked square's centre
     factors: Tensor  # float32 [N, 4]: brightness, contrast, saturation (factors, 1 changes nothing), hue (turns)
     components: Tensor  # float32 [N, C]: steps along the colours' principal axes
+    partner: Tensor  # int64 [N]: the picture of the data set that lends a rectangle
+    box: Tensor  # int64 [N, 4]: its first row, last row + 1, first column, last column + 1; empty where none is lent
 
     def take(self, indices: Tensor) -> "Draws":
         """The rows at `indices`, in that order."""
@@ -41,7 +43,26 @@ def draw(count: int, size: int, channels: int, recipe: Recipe, generator: torch.
     spread = torch.tensor([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])
     factors = (2 * torch.rand(count, 4, generator=generator) - 1) * spread + torch.tensor([1.0, 1.0, 1.0, 0.0])
     components = torch.randn(count, channels, generator=generator) * recipe.fancy_pca
-    return Draws(flip, shift, blank, factors, components)
+    partner = torch.randint(0, count, (count,), generator=generator)
+    return Draws(flip, shift, blank, factors, components, partner, _box(count, size, recipe.cutmix, generator))
+
+
+def _box(count: int, size: int, share: float, generator: torch.Generator) -> Tensor:
+    """Squares of uniform area and centre, cut off at the border (Yun et al. 2019), in a share of the pictures."""
+    side = size * torch.rand(count, 1, generator=generator).sqrt()
+    centre = size * torch.rand(count, 2, generator=generator)
+    lent = torch.rand(count, 1, generator=generator) < share
+    ends = torch.stack((centre - side / 2, centre + side / 2), dim=2).round().clamp(0, size) * lent[..., None]
+    return ends.flatten(start_dim=1).long()
+
+
+def alternating_flip(count: int, seed: int, epoch: int) -> Tensor:
+    """Half of the pictures mirrored in even epochs, the other half in odd ones: bool [count] (Jordan 2024).
+
+    Two epochs then show both sides of every picture, where chance shows one side twice to half of them.
+    """
+    first = torch.rand(count, generator=torch.Generator().manual_seed(seed)) < 0.5
+    return first ^ (epoch % 2 == 1)
 
 
 def augment(images: Tensor, draws: Draws, recipe: Recipe, palette: Palette) -> Tensor:
@@ -63,6 +84,19 @@ def augment(images: Tensor, draws: Draws, recipe: Recipe, palette: Palette) -> T
         inside = down[:, :, None] & across[:, None]
         moved = torch.where(inside[..., None], palette.mean, moved)
     return moved
+
+
+def cutmix(images: Tensor, others: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+    """Paste the boxes int64 [N, 4] of `others` into uint8 images [N, H, W, C].
+
+    Returns the pictures and the share of each that is left of itself, float32 [N].
+    """
+    _, height, width, _ = images.shape
+    row, column = _axis(height, images), _axis(width, images)
+    down = (row >= box[:, :1]) & (row < box[:, 1:2])
+    across = (column >= box[:, 2:3]) & (column < box[:, 3:])
+    inside = down[:, :, None] & across[:, None]
+    return torch.where(inside[..., None], others, images), 1 - inside.float().mean(dim=(1, 2))
 
 
 def _axis(length: int, like: Tensor) -> Tensor:

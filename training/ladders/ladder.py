@@ -18,6 +18,7 @@ from training.data.dataset import Dataset
 from training.distributed import SINGLE, Processes
 from training.epoch import Diverged, TrainingError
 from training.files import write_atomically
+from training.ladders.trials import flagship_trials
 from training.loop import Extras, Result, train
 from training.networks import INPUTS
 from training.recipe import Recipe, RecipeError, Stage
@@ -189,5 +190,6 @@ LADDERS: Mapping[str, Ladder] = MappingProxyType(
             {"s3-1": RECIPES["s3-1"], "s3-1-softmax": replace(RECIPES["s3-1"], softmax_in_network=True)},
         ),
         "s4-compare": Ladder("S4's network: activation, batch norm, pooling, kernels", _comparison()),
+        "flagship-trials": Ladder("On the way to the flagship: shapes, and ways of training", flagship_trials()),
     }
 )

@@ -71,8 +71,9 @@ def picture(result: Result) -> bytes:
 
 def _draw_bars(axes: Axes, rungs: list[Rung]) -> None:
     names = [rung["name"] for rung in rungs]
-    ours = [100 * rung["accuracy"]["test"] for rung in rungs]
-    axes.barh(names, ours, color=OURS, height=0.6, label="ours, test")
+    split = "test" if all("test" in rung["accuracy"] for rung in rungs) else "validation"
+    ours = [100 * rung["accuracy"][split] for rung in rungs]
+    axes.barh(names, ours, color=OURS, height=0.6, label=f"ours, {split}")
     for number, value in enumerate(ours):
         axes.text(value - 1, number, f"{value:.1f}", color="white", va="center", ha="right", fontsize=8)
     for part, face, label in (("held_out", DOCUMENT, "held out"), ("train", "none", "in training")):
@@ -116,7 +117,7 @@ def _row(rung: Rung) -> str:
             _epochs(rung),
             _percent(best["train_accuracy"]),
             _percent(best["validation_accuracy"]),
-            f"**{_percent(rung['accuracy']['test'])}**",
+            f"**{_percent(rung['accuracy']['test'])}**" if "test" in rung["accuracy"] else "",
             *document,
             f"{rung['seconds'] / 60:.1f}",
         ]
@@ -143,7 +144,8 @@ def _circumstances(result: Result) -> str:
     epochs = _distinct(str(len(rung["history"])) for rung in rungs)
     devices = _distinct(rung["provenance"]["device"] for rung in rungs)
     test = _distinct(f"{rung['pictures']['test']:,}" for rung in rungs)
-    return f"{epochs} epochs, {fit} pictures of {names}, tested on {test}; {devices}; {minutes:.1f} minutes in all"
+    tested = "the test split unread" if test == "0" else f"tested on {test}"
+    return f"{epochs} epochs, {fit} pictures of {names}, {tested}; {devices}; {minutes:.1f} minutes in all"
 
 
 def _common_errors(result: Result) -> list[str]:

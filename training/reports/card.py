@@ -67,11 +67,13 @@ def _ancestors(metadata: Metadata) -> list[str]:
 
 
 def _optimisation(recipe: Recipe) -> str:
-    names = {"sgd": "SGD", "nesterov": "SGD with Nesterov momentum", "adam": "Adam", "adamw": "AdamW"}
+    names = {"sgd": "SGD", "nesterov": "SGD with Nesterov momentum", "adam": "Adam", "adamw": "AdamW", "muon": "Muon"}
     parts = [
         f"{names[recipe.optimizer]}, momentum {recipe.momentum}",
         f"{recipe.schedule} schedule",
         f"weight decay {recipe.weight_decay}",
+        *([f"biases and norms at {recipe.bias_rate:g} times the rate"] if recipe.bias_rate != 1 else []),
+        *([f"first convolution {recipe.first_convolution}"] if recipe.first_convolution != "random" else []),
         f"label smoothing {recipe.label_smoothing}",
         *([f"weights averaged with decay {recipe.ema}"] if recipe.ema else []),
         *(["a softmax before the loss's own"] if recipe.softmax_in_network else []),
@@ -81,12 +83,16 @@ def _optimisation(recipe: Recipe) -> str:
 
 def _augmentation(recipe: Recipe) -> str:
     parts = []
-    if recipe.flip:
+    if recipe.alternate_flip:
+        parts.append("horizontal flip in every second epoch")
+    elif recipe.flip:
         parts.append("horizontal flip")
     if recipe.crop_padding:
         parts.append(f"shift by up to {recipe.crop_padding} pixels with reflected borders")
     if recipe.cutout:
         parts.append(f"cutout of {recipe.cutout}x{recipe.cutout} pixels")
+    if recipe.cutmix:
+        parts.append(f"CutMix in {recipe.cutmix:.0%} of the pictures")
     for name in ("brightness", "contrast", "saturation", "hue", "fancy_pca"):
         if amount := getattr(recipe, name):
             parts.append(f"{name.replace('_', ' ')} {amount}")

@@ -60,7 +60,8 @@ def final_table(metadata: Metadata) -> Table:
     table.add_row("best epoch", f"{best['epoch']:.0f} of {len(metadata.history)}")
     table.add_row("training accuracy", f"{best['train_accuracy']:.2%} ({data['fit']:,} pictures, augmented)")
     table.add_row("validation accuracy", f"{metadata.accuracy['validation']:.2%} ({data['validation']:,} pictures)")
-    table.add_row("test accuracy", f"{metadata.accuracy['test']:.2%} ({data['test']:,} pictures)")
+    if "test" in metadata.accuracy:
+        table.add_row("test accuracy", f"{metadata.accuracy['test']:.2%} ({data['test']:,} pictures)")
     table.add_row("time", f"{training_seconds(metadata) / 60:.1f} minutes")
     return table
 
