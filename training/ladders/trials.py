@@ -24,7 +24,7 @@ def flagship_trials() -> dict[str, Recipe]:
     """The trials by name: shapes of about the same cost first, then ways of training the first shape."""
     return {
         "plain": _START,
-        "kernels-5": _shaped(kernels=(5, 5, 3, 3, 3)),
+        "kernels-5": _shaped(kernels=(5, 3, 3, 3, 3)),
         "two-at-32": _shaped(widths=(24, 96, 256, 320, 320), pools=(1, 2, 2, 1, 2), hidden=(256, 128)),
         "two-at-16": _shaped(widths=(64, 120, 240, 320, 320), pools=(2, 1, 2, 1, 2), hidden=(256, 128)),
         "whitened": replace(_START, first_convolution="frozen"),
