@@ -2,7 +2,7 @@
 
 import io
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+FEW_EPOCHS = 2
 OURS, DOCUMENT = "#0b6e99", "#d1495b"
 Result = Mapping[str, Any]
 Rung = Mapping[str, Any]
@@ -49,8 +50,9 @@ def picture(result: Result) -> bytes:
     for number, rung in enumerate(rungs):
         history, colour = rung["history"], f"C{number}"
         epochs = [epoch["epoch"] for epoch in history]
-        loss.plot(epochs, [epoch["train_loss"] for epoch in history], color=colour, label=rung["name"], lw=1.4)
-        loss.plot(epochs, [epoch["validation_loss"] for epoch in history], color=colour, ls=":", lw=1.4)
+        loss.plot(*zip(*_losses(history), strict=True), color=colour, label=rung["name"], lw=1.4)
+        losses = [epoch["validation_loss"] for epoch in history]
+        loss.plot(epochs, losses, color=colour, ls=":", lw=1.4, marker="o" if len(epochs) == 1 else "", ms=2.5)
         values = [100 * epoch["validation_accuracy"] for epoch in history]
         share.plot(epochs, values, color=colour, label=rung["name"], lw=1.4, marker="o", ms=2.5)
     loss.set_title("loss (validation dotted)", loc="left", fontsize=9)
@@ -58,6 +60,7 @@ def picture(result: Result) -> bytes:
     for axes in (loss, share):
         axes.set_xlabel("epoch", fontsize=8)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlim(left=0 if any(len(rung["history"]) <= FEW_EPOCHS for rung in rungs) else None)
         axes.grid(alpha=0.3)
     if rungs:
         share.legend(frameon=False, fontsize=7)
@@ -67,6 +70,13 @@ def picture(result: Result) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
+
+
+def _losses(history: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Epochs gone and training loss: by epoch, or by stretches of steps where the epochs are too few for a curve."""
+    if len(history) > FEW_EPOCHS:
+        return [(epoch["epoch"], epoch["train_loss"]) for epoch in history]
+    return [(epoch["epoch"] - 1 + share, loss) for epoch in history for share, loss, _ in epoch["readings"]]
 
 
 def _draw_bars(axes: Axes, rungs: list[Rung]) -> None:
@@ -145,7 +155,8 @@ def _circumstances(result: Result) -> str:
     devices = _distinct(rung["provenance"]["device"] for rung in rungs)
     test = _distinct(f"{rung['pictures']['test']:,}" for rung in rungs)
     tested = "the test split unread" if test == "0" else f"tested on {test}"
-    return f"{epochs} epochs, {fit} pictures of {names}, {tested}; {devices}; {minutes:.1f} minutes in all"
+    unit = "epoch" if epochs == "1" else "epochs"
+    return f"{epochs} {unit}, {fit} pictures of {names}, {tested}; {devices}; {minutes:.1f} minutes in all"
 
 
 def _common_errors(result: Result) -> list[str]:
