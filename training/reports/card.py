@@ -74,6 +74,7 @@ def _optimisation(recipe: Recipe) -> str:
         f"weight decay {recipe.weight_decay}",
         f"label smoothing {recipe.label_smoothing}",
         *([f"weights averaged with decay {recipe.ema}"] if recipe.ema else []),
+        *(["weights stored as float16"] if recipe.stored_as == "float16" else []),
         *(["a softmax before the loss's own"] if recipe.softmax_in_network else []),
     ]
     return ", ".join(parts)
