@@ -47,13 +47,13 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Metadata and weights (a state dict of the bare network)."""
+    """Metadata and weights: a state dict of the bare network, float32 or in part float16 (`training/storage.py`)."""
 
     metadata: Metadata
     weights: dict[str, Tensor]
 
     def build_network(self) -> nn.Module:
-        """The network with these weights, in evaluation mode. Raises CheckpointError where they do not fit it."""
+        """The float32 network with these weights, for evaluation. Raises CheckpointError where they do not fit it."""
         meta = self.metadata
         try:
             network = networks.build(

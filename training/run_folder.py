@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from training import checkpoint, device, evaluate, resume
+from training import checkpoint, device, evaluate, resume, storage
 from training.checkpoint import Checkpoint, Metadata
 from training.data.dataset import Split
 from training.files import write_atomically
@@ -57,7 +57,7 @@ def save_epoch(run: Path, metadata: Metadata, trainee: Trainee, history: list[Ep
     """Leave the files of a finished epoch; metrics.jsonl comes last, when the epoch cannot be lost any more."""
     measured = {"validation": history[-1]["validation_accuracy"]}
     found = replace(metadata, accuracy=measured, history=_without_readings(history))
-    weights = trainee.best_network.state_dict()
+    weights = storage.stored(trainee.best_network.state_dict(), trainee.recipe.stored_as)
     if progress.best_epoch(history) is history[-1]:
         checkpoint.save(checkpoint_path(run), found, weights)
     number, done = trainee.recipe.stage_at(len(history) - 1)

@@ -76,6 +76,7 @@ def _optimisation(recipe: Recipe) -> str:
         *([f"first convolution {recipe.first_convolution}"] if recipe.first_convolution != "random" else []),
         f"label smoothing {recipe.label_smoothing}",
         *([f"weights averaged with decay {recipe.ema}"] if recipe.ema else []),
+        *(["weights stored as float16"] if recipe.stored_as == "float16" else []),
         *(["a softmax before the loss's own"] if recipe.softmax_in_network else []),
     ]
     return ", ".join(parts)
