@@ -128,6 +128,13 @@ def test_the_state_of_a_run_with_other_settings_is_refused(options: dict[str, An
         quick_train(run, go_on=True, **options)
 
 
+def test_a_state_from_before_a_recipe_had_some_field_goes_on(run: Path) -> None:
+    rewrite(
+        resume.state_path(run), resume.HEADER_KEY, lambda _, description: description["identity"]["recipe"].pop("ema")
+    )
+    assert len(quick_train(run, go_on=True).metadata.history) == 3
+
+
 @pytest.mark.parametrize(
     "change",
     [
