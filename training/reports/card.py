@@ -3,6 +3,7 @@
 from training import ancestry
 from training.checkpoint import Metadata
 from training.recipe import Recipe, from_mapping
+from training.reports import findings
 from training.reports.progress import best_epoch, training_seconds
 
 
@@ -31,6 +32,8 @@ def model_card(name: str, metadata: Metadata, note: str = "") -> str:
         f"| training, augmented, while learning | {data['fit']:,} | {best['train_accuracy']:.2%} |",
         "",
         *([note, ""] if note else []),
+        *(["![Who is taken for whom](confusion.png)", ""] if "confusion" in metadata.measures else []),
+        *findings.sections(metadata),
         "## How it was made",
         "",
         f"- Data: `{data['name']}`, {data['fit'] + data['validation']:,} training pictures: {data['fit']:,} to fit and "
@@ -49,11 +52,16 @@ def model_card(name: str, metadata: Metadata, note: str = "") -> str:
         "",
         "## Limits",
         "",
-        f"It knows these {len(metadata.classes)} classes and no others: every picture gets one of them. A picture is "
-        f"scaled to {metadata.size}x{metadata.size} pixels, so the object should fill most of it.",
+        f"It knows these {len(metadata.classes)} classes and no others: every picture gets one of them"
+        f"{_flagged(metadata)}. A picture is scaled to {metadata.size}x{metadata.size} pixels, so the object should "
+        "fill most of it.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _flagged(metadata: Metadata) -> str:
+    return "" if metadata.energy_threshold is None else ", and some that it cannot know are flagged as unknown"
 
 
 def _ancestors(metadata: Metadata) -> list[str]:
