@@ -1,4 +1,4 @@
-"""What was tried on the way to the flagship: one plain start, and recipes that differ from it in one thing each.
+"""What was tried on the way to the flagship: one plain start, and recipes that differ from it in few things.
 
 A trial fits 12,000 pictures for eight epochs, is judged on validation pictures, and leaves the test split unread.
 """
@@ -16,28 +16,32 @@ _START = Recipe(
     train_images=12_000,
     test_images=0,
 )
+_TWO_AT_32 = {"widths": (24, 96, 256, 320, 320), "pools": (1, 2, 2, 1, 2), "hidden": (256, 128)}
+_TWO_AT_16 = {"widths": (64, 120, 240, 320, 320), "pools": (2, 1, 2, 1, 2), "hidden": (256, 128)}
 # Muon's steps have the same length whatever the gradient, so its rate is no relative of SGD's.
 _MUON = replace(_START, optimizer="muon", stages=(Stage(8, 128, 0.03),), weight_decay=0.02, bias_rate=2.0)
 
 
 def flagship_trials() -> dict[str, Recipe]:
-    """The trials by name: shapes of about the same cost first, then ways of training the first shape."""
+    """The trials by name: the plain shape, others of about its cost, ways of training, and what won put together."""
     return {
         "plain": _START,
-        "two-at-32": _shaped(widths=(24, 96, 256, 320, 320), pools=(1, 2, 2, 1, 2), hidden=(256, 128)),
-        "two-at-16": _shaped(widths=(64, 120, 240, 320, 320), pools=(2, 1, 2, 1, 2), hidden=(256, 128)),
+        "two-at-32": _shaped(_START, _TWO_AT_32),
+        "two-at-16": _shaped(_START, _TWO_AT_16),
         "muon": _MUON,
         "whitened": replace(_START, first_convolution="frozen"),
+        "muon-two-at-32": replace(_shaped(_MUON, _TWO_AT_32), first_convolution="frozen"),
+        "muon-two-at-16": replace(_shaped(_MUON, _TWO_AT_16), first_convolution="frozen"),
+        "muon-whitened": replace(_MUON, first_convolution="frozen"),
+        "muon-faster": replace(_MUON, stages=(Stage(8, 128, 0.06),)),
+        "muon-alternate-flip": replace(_MUON, alternate_flip=True),
+        "muon-no-cutout": replace(_MUON, cutout=0),
+        "muon-cutmix": replace(_MUON, cutout=0, cutmix=0.5),
+        "muon-averaged": replace(_MUON, ema=0.98),
         "bias-rate": replace(_START, bias_rate=8.0),
         "cutmix": replace(_START, cutout=0, cutmix=0.5),
-        "no-cutout": replace(_START, cutout=0),
-        "alternate-flip": replace(_START, alternate_flip=True),
-        "averaged": replace(_START, ema=0.98),
-        "no-smoothing": replace(_START, label_smoothing=0.0),
-        "kernels-5": _shaped(kernels=(5, 3, 3, 3, 3)),
-        "dropout": _shaped(dropout=0.3),
     }
 
 
-def _shaped(**arguments: Any) -> Recipe:
-    return replace(_START, arguments={**_START.arguments, **arguments})
+def _shaped(recipe: Recipe, arguments: dict[str, Any]) -> Recipe:
+    return replace(recipe, arguments={**recipe.arguments, **arguments})
