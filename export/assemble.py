@@ -1,7 +1,6 @@
 """From a checkpoint to a bundle: graph, gate, self-check, card; nothing is written unless the gate is passed."""
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from export import bundle, graph, parity
+from export import bundle, graph, manifest, parity, selfcheck
 from export.bundle import Bundle
 from export.parity import ParityReport
 from training import calibration, checkpoint
@@ -24,7 +23,6 @@ from training.pixels import Pixels, to_pixels
 from training.reports.card import model_card
 from training.reports.pictures import confusion, curves, reliability
 
-SELFCHECK_PICTURES = 8
 CROPS = 192
 NOISE = 64
 
@@ -59,11 +57,12 @@ def export(
     reference = parity.torch_runner(classifier)
     report = parity.gate(reference, parity.onnx_runner(model), pictures.images, pictures.labels, pictures.name)
     weights = path.read_bytes()
+    checked = selfcheck.pictures(meta.size, meta.channels)
     name = name or f"alexnet-{meta.data['name']}"
     contents = {
         bundle.MODEL: model,
         bundle.WEIGHTS: weights,
-        bundle.SELFCHECK: _selfcheck(reference, meta),
+        bundle.SELFCHECK: selfcheck.encode(checked, *reference(checked)),
         "README.md": (model_card(name, meta, note) + _parity_section(report)).encode(),
         **_drawn(meta),
     }
@@ -104,17 +103,6 @@ def _photograph(path: Path, size: int, channels: int) -> Pixels:
         return to_pixels(image, size, channels)
 
 
-def _selfcheck(reference: parity.Runner, meta: Metadata) -> bytes:
-    """A few pictures and the outputs that an engine must reproduce, as an uncompressed npz without pickles."""
-    images = parity.seeded_noise(SELFCHECK_PICTURES, meta.size, meta.channels, seed=1)
-    # Every second one smooth, since noise alone stays far from what photographs do to a network.
-    images[::2] = images[::2, :1, :1]
-    images[::2, : meta.size // 2] //= 2
-    buffer = io.BytesIO()
-    np.savez(buffer, images=images, **reference(images)._asdict())
-    return buffer.getvalue()
-
-
 def _drawn(meta: Metadata) -> dict[str, bytes]:
     """The pictures that the card shows, by the names that it shows them by."""
     found = {"curves.png": curves(meta.history)}
@@ -130,8 +118,8 @@ def _document(name: str, meta: Metadata, report: ParityReport, weights_sha256: s
         "name": name,
         "network": meta.network,
         "classes": meta.classes,
-        "input": {"name": "images", "dtype": "uint8", "layout": "NHWC", "size": meta.size, "channels": meta.channels},
-        "outputs": ["logits", "probabilities"],
+        "input": manifest.input_contract(meta.size, meta.channels),
+        "outputs": manifest.OUTPUTS,
         "temperature": meta.temperature,
         "energy_threshold": meta.energy_threshold,
         "calibration_error": _calibration_error(meta),
