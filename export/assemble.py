@@ -1,7 +1,7 @@
 """From a checkpoint to a bundle: graph, gate, self-check, card; nothing is written unless the gate is passed."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from export import bundle, graph, manifest, parity, selfcheck
+from export import bundle, graph, manifest, onnxfile, parity, selfcheck
 from export.bundle import Bundle
 from export.parity import ParityReport
 from training import calibration, checkpoint
@@ -45,7 +45,8 @@ def export(
     Raises CheckpointError, GraphError, BundleError, or ParityError (with the report) where the gate fails; then
     nothing is written.
     """
-    source = checkpoint.load(path)
+    weights = checkpoint.read(path)
+    source = checkpoint.decode(weights, str(path))
     meta = source.metadata
     if "test" not in meta.accuracy:
         raise checkpoint.CheckpointError(f"{path} is of an unfinished run: finish it with --resume")
@@ -53,10 +54,12 @@ def export(
     if pictures.images.shape[1:] != (meta.size, meta.size, meta.channels):
         raise ValueError(f"the network takes {meta.size}x{meta.size}x{meta.channels}, not {pictures.images.shape[1:]}")
     classifier = source.build_classifier()
-    model = graph.to_onnx(classifier, size=meta.size, channels=meta.channels, classes=meta.classes)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    model = graph.to_onnx(
+        classifier, size=meta.size, channels=meta.channels, classes=meta.classes, checkpoint_sha256=sha256
+    )
     reference = parity.torch_runner(classifier)
     report = parity.gate(reference, parity.onnx_runner(model), pictures.images, pictures.labels, pictures.name)
-    weights = path.read_bytes()
     checked = selfcheck.pictures(meta.size, meta.channels)
     name = name or f"alexnet-{meta.data['name']}"
     contents = {
@@ -66,7 +69,7 @@ def export(
         "README.md": (model_card(name, meta, note) + _parity_section(report)).encode(),
         **_drawn(meta),
     }
-    document = _document(name, meta, report, hashlib.sha256(weights).hexdigest())
+    document = _document(name, meta, report, onnxfile.labels(model))
     return bundle.write(out, document, contents), report
 
 
@@ -113,7 +116,7 @@ def _drawn(meta: Metadata) -> dict[str, bytes]:
     return found
 
 
-def _document(name: str, meta: Metadata, report: ParityReport, weights_sha256: str) -> dict[str, object]:
+def _document(name: str, meta: Metadata, report: ParityReport, labels: Mapping[str, str]) -> dict[str, object]:
     return {
         "name": name,
         "network": meta.network,
@@ -128,9 +131,9 @@ def _document(name: str, meta: Metadata, report: ParityReport, weights_sha256: s
         "variants": {"fp32": {"file": bundle.MODEL, "accuracy": report.accuracy.get("fp32")}},
         "parity": report.document(),
         "provenance": {
-            "checkpoint_sha256": weights_sha256,
+            "checkpoint_sha256": labels["checkpoint_sha256"],
             "training": meta.provenance,
-            "opset": graph.OPSET,
+            **onnxfile.provenance(labels),
             "versions": {library: version(library) for library in ("torch", "onnx", "onnxscript")},
         },
     }
