@@ -50,7 +50,7 @@ def export(
     meta = source.metadata
     if "test" not in meta.accuracy:
         raise checkpoint.CheckpointError(f"{path} is of an unfinished run: finish it with --resume")
-    pictures = pictures or default_pictures(meta)
+    pictures = pictures or default_pictures(meta.size, meta.channels)
     if pictures.images.shape[1:] != (meta.size, meta.size, meta.channels):
         raise ValueError(f"the network takes {meta.size}x{meta.size}x{meta.channels}, not {pictures.images.shape[1:]}")
     classifier = source.build_classifier()
@@ -73,9 +73,8 @@ def export(
     return bundle.write(out, document, contents), report
 
 
-def default_pictures(meta: Metadata) -> Pictures:
+def default_pictures(size: int, channels: int) -> Pictures:
     """Crops of the golden photographs and noise; noise alone where the photographs are not at hand."""
-    size, channels = meta.size, meta.channels
     # Three times the input's size, so that a crop shows a part of an object rather than a flat patch.
     photographs = [_photograph(path, 3 * size, channels) for path in golden_photographs()]
     if not photographs:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, TensorProto, numpy_helper
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 PROJECT = "alexnet-service"
 FLOATING = frozenset(
@@ -39,18 +39,17 @@ def refuse_unfinite_numbers(model: ModelProto) -> None:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{name} is damaged: {error}") from error
         _refuse_unfinite(name, values)
-    for graph in _graphs(model):
-        for node in graph.node:
-            for attribute in node.attribute:
-                numbers = [attribute.f, *attribute.floats]
-                _refuse_unfinite(f"{attribute.name} of {node.op_type} {node.name}".strip(), np.array(numbers))
+    for node in nodes(model):
+        for attribute in node.attribute:
+            numbers = [attribute.f, *attribute.floats]
+            _refuse_unfinite(f"{attribute.name} of {node.op_type} {node.name}".strip(), np.array(numbers))
 
 
 def strip(model: ModelProto) -> None:
     """Remove stack traces and names of source files: they tell paths of a machine and differ between machines."""
     model.doc_string = ""
     del model.metadata_props[:]
-    for graph in _graphs(model):
+    for graph in graphs(model):
         parts = [graph, *graph.node, *graph.value_info]
         if isinstance(graph, GraphProto):
             parts += [*graph.input, *graph.output, *graph.initializer]
@@ -95,6 +94,22 @@ def opset(model: ModelProto) -> int:
     return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
+def graphs(model: ModelProto) -> Iterator[GraphProto | FunctionProto]:
+    """Every graph of a model: its own, those inside nodes, and its functions."""
+    waiting: list[GraphProto | FunctionProto] = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for attribute in (attribute for node in graph.node for attribute in node.attribute):
+            waiting += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+
+
+def nodes(model: ModelProto) -> Iterator[NodeProto]:
+    """Every node of a model, also inside nodes and functions."""
+    for graph in graphs(model):
+        yield from graph.node
+
+
 def _refuse_unfinite(name: str, values: Any) -> None:
     # The formats of 16 bits and less that NumPy itself does not have are exact in float32.
     known = values if values.dtype.kind in "fc" else values.astype(np.float32)
@@ -102,24 +117,9 @@ def _refuse_unfinite(name: str, values: Any) -> None:
         raise ValueError(f"{name} has weights that are not finite numbers (NaN or infinite)")
 
 
-def _graphs(model: ModelProto) -> Iterator[GraphProto | FunctionProto]:
-    """Every graph of a model: its own, those inside nodes, and its functions."""
-    waiting: list[GraphProto | FunctionProto] = [model.graph, *model.functions]
-    while waiting:
-        graph = waiting.pop()
-        yield graph
-        for attribute in _attributes(graph):
-            waiting += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-
-
-def _attributes(graph: GraphProto | FunctionProto) -> Iterator[AttributeProto]:
-    for node in graph.node:
-        yield from node.attribute
-
-
 def _tensors(model: ModelProto) -> Iterator[tuple[str, TensorProto]]:
     """Every tensor of a model with a name to report: weights, dense and sparse, and constants inside nodes."""
-    for graph in _graphs(model):
+    for graph in graphs(model):
         sparse = []
         if isinstance(graph, GraphProto):
             yield from ((tensor.name or "a weight", tensor) for tensor in graph.initializer)

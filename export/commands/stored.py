@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bentoml.exceptions import BentoMLException
 from rich.console import Console
 
 from export import bundle, store, tables, versions
-from export.bundle import Bundle, BundleError
+from export.bundle import Bundle
+from export.commands import results
 from export.versions import UnknownTagError, Version
 
 WIDE = 160
@@ -19,12 +19,7 @@ def main(words: Sequence[str]) -> int:
     options = _parser().parse_args(words)
     # A pipe or a file has no edge at which lines must be folded.
     console = Console(width=None if sys.stdout.isatty() else WIDE)
-    try:
-        options.run(options, console)
-    except (UnknownTagError, BundleError, BentoMLException, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return results.status(lambda: options.run(options, console), UnknownTagError)
 
 
 def _list(_: argparse.Namespace, console: Console) -> None:
