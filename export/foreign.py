@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
@@ -58,6 +59,11 @@ def read(path: Path, *, channels: int, size: int | None) -> Foreign:
         raise ForeignError(f"{path}: {error}") from error
 
 
+def first_line(error: Exception) -> str:
+    """The first words of an error; ONNX Runtime goes on with places in its own source."""
+    return str(error).strip().partition("\n")[0].partition(" Status Message:")[0][:300]
+
+
 def _checked(name: str, content: bytes, channels: int, size: int | None) -> Foreign:
     try:
         model = onnx.load_model_from_string(content)
@@ -72,7 +78,7 @@ def _checked(name: str, content: bytes, channels: int, size: int | None) -> Fore
         onnx.checker.check_model(model)
         model = onnx.inliner.inline_local_functions(model)
     except (onnx.checker.ValidationError, RuntimeError) as error:
-        raise ValueError(f"the ONNX checker refuses it: {error}") from error
+        raise ValueError(f"the ONNX checker refuses it: {first_line(error)}") from error
     _check_operators(model)
     source, target = _one_input(model), _one_output(model)
     batch, side = _picture(source, channels, size)
@@ -114,7 +120,7 @@ def _one_output(model: ModelProto) -> ValueInfoProto:
     _check_float(outputs[0], f"its output; {needed}")
     shape = outputs[0].type.tensor_type
     if shape.HasField("shape") and len(shape.shape.dim) != 2:
-        raise ValueError(f"its output {outputs[0].name} has shape {_dimensions(outputs[0])}; {needed}")
+        raise ValueError(f"its output {outputs[0].name!r} has shape {_dimensions(outputs[0])}; {needed}")
     if _last_operator(model, outputs[0].name) == "Sigmoid":
         raise ValueError(
             "it ends in Sigmoid: each class has a probability of its own, and the service answers with one class of all"
@@ -133,10 +139,10 @@ def _picture(source: ValueInfoProto, channels: int, size: int | None) -> tuple[i
     """The fixed batch, if there is one, and the side of a picture."""
     shape = _dimensions(source)
     if len(shape) != 4:
-        raise ValueError(f"its input {source.name} has shape {shape}; {LAYOUTS}")
+        raise ValueError(f"its input {source.name!r} has shape {shape}; {LAYOUTS}")
     batch, found, *sides = shape
     if found not in (None, channels) and sides[1] == channels:
-        raise ValueError(f"its input {source.name} has shape {shape}, which is NHWC; {LAYOUTS}")
+        raise ValueError(f"its input {source.name!r} has shape {shape}, which is NHWC; {LAYOUTS}")
     if found not in (None, channels):
         raise ValueError(f"it takes pictures of {found} channels, and mean and std are given for {channels}")
     for side in sides:
@@ -144,7 +150,7 @@ def _picture(source: ValueInfoProto, channels: int, size: int | None) -> tuple[i
             raise ValueError(f"it takes pictures of {sides[0]}x{sides[1]} pixels, not of --size {size}")
     side = size if size is not None else sides[0] if sides[0] == sides[1] else None
     if side is None and None in sides:
-        raise ValueError(f"its input {source.name} has shape {shape}; say with --size how large pictures are")
+        raise ValueError(f"its input {source.name!r} has shape {shape}; say with --size how large pictures are")
     if side is None:
         raise ValueError(f"it takes pictures of {sides[0]}x{sides[1]} pixels; only squares are served")
     if not 1 <= side <= manifest.LARGEST_SIDE:

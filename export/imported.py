@@ -1,4 +1,4 @@
-"""From a foreign classifier to a bundle: wrapped, compared with the original, described; otherwise nothing is written."""
+"""From a foreign classifier to a bundle: wrapped, compared with the original, described; else nothing is written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +13,9 @@ import onnxruntime
 from export import assemble, bundle, manifest, onnxfile, original, parity, selfcheck, wrapping
 from export.assemble import Pictures
 from export.bundle import Bundle
-from export.foreign import Foreign, ForeignError
+from export.foreign import Foreign, ForeignError, first_line
 from export.imported_card import imported_card
-from export.original import Original, first_line
+from export.original import Original
 from export.parity import ParityError, ParityReport
 from export.wrapping import Normalisation
 from training.data import sources
@@ -68,7 +68,7 @@ def import_model(
 
 
 def labelled_pictures(kind: str, directory: Path, classes: Sequence[str], size: int) -> Measured:
-    """The test split of a data set, its labels numbered as in `classes`, of which it may lack some. Raises DataError."""
+    """The test split of a data set, labels numbered as in `classes`; it may lack some of them. Raises DataError."""
     dataset = sources.load(kind, directory, size=size)
     if unknown := sorted(set(dataset.classes) - set(classes)):
         raise DataError(f"classes of {directory} are not among the model's: {', '.join(unknown)}")
@@ -90,7 +90,8 @@ def _wrapped(found: Original, classes: Sequence[str], images: Pixels) -> bytes:
     try:
         onnx.checker.check_model(model, full_check=True)
         content = bytes(model.SerializeToString(deterministic=True))
-        counts = [len(parity.onnx_runner(content)(images[:count]).logits) for count in (1, len(images))]
+        session = original.quiet_session(content)
+        counts = [len(session.run(["logits"], {"images": images[:count]})[0]) for count in (1, len(images))]
     except Exception as error:  # of the checker, of shape inference or of ONNX Runtime
         raise ForeignError(f"{source.name} {_batch_reason(source)} ({first_line(error)})") from error
     if counts != [1, len(images)]:
@@ -102,8 +103,8 @@ def _batch_reason(source: Foreign) -> str:
     if source.batch is None:
         return "cannot be run with any number of pictures"
     return (
-        f"takes batches of {source.batch} alone, inside its graph too, and cannot be freed of that; export it again with a "
-        "batch axis of any size (torch.onnx.export with dynamic_shapes)"
+        f"takes batches of {source.batch} alone, inside its graph too, and cannot be freed of that; export it again "
+        "with a batch axis of any size (torch.onnx.export with dynamic_shapes)"
     )
 
 

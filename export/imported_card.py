@@ -24,18 +24,19 @@ def imported_card(document: Mapping[str, Any], note: str = "") -> str:
         *([note, ""] if note else []),
         "## Where it comes from",
         "",
-        f"- File `{origin['file']}`, SHA-256 {origin['sha256']}, exported by {document['provenance']['exporter']}, opset "
-        f"{document['provenance']['opset']}.",
+        f"- File `{origin['file']}`, SHA-256 {origin['sha256']}, exported by {document['provenance']['exporter']}, "
+        f"opset {document['provenance']['opset']}.",
         f"- It gives {_gives(origin)}.",
-        f"- Pictures are scaled to 0..1 and normalised with mean {origin['mean']} and standard deviation {origin['std']}.",
+        f"- Pictures are scaled to 0..1 and normalised with mean {origin['mean']} and standard deviation "
+        f"{origin['std']}.",
         *_batch(origin),
         "- There are no PyTorch weights: only ONNX Runtime can run it.",
         "",
         "## Limits",
         "",
-        f"It knows these {len(classes)} classes and no others: every picture gets one of them. How it was trained, and on "
-        f"what, is not known here; nor are its probabilities calibrated. A picture is scaled to {side}x{side} pixels, so "
-        "the object should fill most of it.",
+        f"It knows these {len(classes)} classes and no others: every picture gets one of them. How it was trained, and "
+        "on what, is not known here; nor are its probabilities calibrated. A picture is scaled to "
+        f"{side}x{side} pixels, so the object should fill most of it.",
         "",
         "## Parity of the original and this graph",
         "",
@@ -68,8 +69,8 @@ def _parity(parity: Mapping[str, Any]) -> list[str]:
     sizes = ", ".join(str(batch["batch_size"]) for batch in batches)
     worst = max(batch["max_logit_difference"] for batch in batches)
     lines = [
-        f"On {parity['pictures']}, at batch sizes {sizes}: logits differ by {worst:.1e} from what ONNX Runtime gives for "
-        f"the original file behind NumPy, at most; the limit is {parity['logit_limit']:.0e}."
+        f"On {parity['pictures']}, at batch sizes {sizes}: logits differ by {worst:.1e} at most from what ONNX Runtime "
+        f"gives for the original file behind NumPy; the limit is {parity['logit_limit']:.0e}."
     ]
     if evaluator["pictures"]:
         found = f"{evaluator['max_logit_difference']:.1e} on {evaluator['pictures']} pictures"

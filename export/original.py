@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from export.bundle import Outputs
-from export.foreign import Foreign, ForeignError
+from export.foreign import Foreign, ForeignError, first_line
 from export.parity import Runner
 from export.wrapping import FLOOR, Normalisation
 from training.pixels import Pixels
@@ -23,7 +23,7 @@ Network = Callable[[Values], Values]  # prepared pictures [N, C, S, S] to what t
 
 # Probabilities in float32 add up to 1 within 1e-6; logits of several pictures do not come as near to it by chance.
 SUM_LIMIT = 1e-3
-ERRORS_ALONE = 4  # ONNX Runtime's name for it is FATAL: what fails here is told in words of ours
+FATAL = 4  # the highest level of ONNX Runtime's log
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Original:
 
 
 def examine(source: Foreign, normalisation: Normalisation, images: Pixels, classes: int) -> Original:
-    """Run the model on a few pictures uint8 [N, S, S, C]. Raises ForeignError where it is no classifier of `classes`."""
+    """Run the model on a few pictures uint8 [N, S, S, C]. Raises ForeignError where it does not classify them."""
     try:
         found = in_batches(in_onnx_runtime(source), prepared(images, normalisation), source.batch)
     except Exception as error:  # ONNX Runtime raises types of its own, none of them documented
@@ -83,11 +83,16 @@ def in_batches(network: Network, values: Values, batch: int | None) -> Values:
     return np.concatenate(parts)
 
 
+def quiet_session(content: bytes) -> onnxruntime.InferenceSession:
+    """A session on the CPU that prints nothing of its own: what fails in it is told in words of ours."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
 def in_onnx_runtime(source: Foreign) -> Network:
     """The original file in ONNX Runtime's CPU provider."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ALONE
-    session = onnxruntime.InferenceSession(source.content, options, providers=["CPUExecutionProvider"])
+    session = quiet_session(source.content)
 
     def run(values: Values) -> Values:
         found: Values = session.run([source.output], {source.input: values})[0]
@@ -105,8 +110,3 @@ def in_evaluator(source: Foreign) -> Network:
         return found
 
     return run
-
-
-def first_line(error: Exception) -> str:
-    """The first words of an error that may go on for pages."""
-    return str(error).strip().partition("\n")[0][:300]

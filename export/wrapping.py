@@ -41,7 +41,7 @@ def wrap(source: Foreign, normalisation: Normalisation, classes: int, *, from_pr
     before, constants = _before(normalisation, f"{PREFIX}{source.input}")
     after, more = _after(f"{PREFIX}{source.output}", from_probabilities)
     nodes = [*before, *graph.node, *after]
-    weights = [*graph.initializer, *constants, *more]
+    weights = [*_used(model), *constants, *more]
     pictures = ["batch", source.size, source.size, source.channels]
     wrapped = helper.make_graph(
         nodes,
@@ -53,7 +53,7 @@ def wrap(source: Foreign, normalisation: Normalisation, classes: int, *, from_pr
     )
     return helper.make_model(
         wrapped,
-        opset_imports=model.opset_import,
+        opset_imports=[helper.make_opsetid("", onnxfile.opset(model))],  # whatever functions had, they are written out
         ir_version=max(model.ir_version, 4),  # before, every weight would have to be an input
         producer_name=model.producer_name,
         producer_version=model.producer_version,
@@ -91,13 +91,18 @@ def _rename(model: ModelProto) -> None:
     """Put the prefix before every name. All of them, so that inner graphs still find what is outside."""
     for graph in onnxfile.graphs(model):
         for node in graph.node:
-            node.name = f"{PREFIX}{node.name}"
+            node.name = _prefixed(node.name)
             for names in (node.input, node.output):
-                names[:] = [name and f"{PREFIX}{name}" for name in names]  # an empty one is an input left out
+                names[:] = map(_prefixed, names)
         if isinstance(graph, GraphProto):
             sparse = [tensor for entry in graph.sparse_initializer for tensor in (entry.values, entry.indices)]
             for part in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *sparse):
-                part.name = f"{PREFIX}{part.name}"
+                part.name = _prefixed(part.name)
+
+
+def _prefixed(name: str) -> str:
+    # A node may have no name, and an input that is left out has an empty one.
+    return name and f"{PREFIX}{name}"
 
 
 def _free(model: ModelProto, batch: int) -> None:
@@ -115,12 +120,22 @@ def _free(model: ModelProto, batch: int) -> None:
     shapes = _integers(model)
     for number, node in enumerate(model.graph.node):
         shape = shapes.get(node.input[1], ()) if node.op_type == "Reshape" else ()
-        literal = any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute)
-        if shape and shape[0] == batch == first.get(node.input[0]) and not literal:
-            # Zero stands for the same axis of what is reshaped.
-            name = f"freed.{number}"
-            model.graph.initializer.append(numpy_helper.from_array(np.array([0, *shape[1:]], np.int64), name))
-            node.input[1] = name
+        literal = [attribute for attribute in node.attribute if attribute.name == "allowzero" and attribute.i]
+        if not shape or shape[0] != batch or first.get(node.input[0]) != batch or (literal and 0 in shape):
+            continue
+        # A zero stands for the same axis of what is reshaped, unless it is to be taken literally.
+        for attribute in literal:
+            node.attribute.remove(attribute)
+        name = f"freed.{number}"
+        model.graph.initializer.append(numpy_helper.from_array(np.array([0, *shape[1:]], np.int64), name))
+        node.input[1] = name
+
+
+def _used(model: ModelProto) -> list[TensorProto]:
+    """The weights that something reads: ONNX Runtime would warn of every other one, each time it loads the file."""
+    read = {name for node in onnxfile.nodes(model) for name in node.input}
+    read |= {value.name for graph in onnxfile.graphs(model) if isinstance(graph, GraphProto) for value in graph.output}
+    return [tensor for tensor in model.graph.initializer if tensor.name in read]
 
 
 def _integers(model: ModelProto) -> dict[str, Sequence[int]]:

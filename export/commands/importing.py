@@ -1,4 +1,4 @@
-"""python -m export import MODEL.onnx --classes FILE --mean .. --std .. --out DIR: a foreign classifier into a bundle."""
+"""python -m export import MODEL.onnx --classes FILE --mean .. --std .. --out DIR: someone else's classifier."""
 
 import argparse
 from collections.abc import Sequence
@@ -89,11 +89,9 @@ def _table(report: ParityReport, name: str) -> Table:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m export import",
-        description="Wrap an ONNX classifier of NCHW pictures, exported elsewhere, into a bundle that the service serves.",
+        description="Wrap an ONNX classifier of NCHW pictures, exported elsewhere, into a bundle to serve.",
     )
-    parser.add_argument(
-        "model", type=Path, metavar="MODEL.onnx", help="one float32 input [N, C, S, S], one output [N, K]"
-    )
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="float32 [N, C, S, S] to [N, K]")
     parser.add_argument(
         "--classes", type=Path, required=True, metavar="FILE", help="names of the K classes, one a line"
     )
