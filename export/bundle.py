@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export import manifest, reading, selfcheck
+from export import external, manifest, reading, selfcheck
 from training.files import sync_directory, write_atomically
 
 # Since 3 without weights where a model was imported, since 2 with `energy_threshold` and `calibration_error`; both
@@ -119,6 +119,8 @@ def read(directory: Path) -> Bundle:
         content = found.load(name)
         if name == SELFCHECK:
             _check_outputs(found, content)
+        if name.endswith(".onnx") and external.is_named(content):
+            raise BundleError(f"{directory / name} keeps weights in another file (external data), which has no hash")
     return found
 
 

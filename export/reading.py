@@ -31,8 +31,10 @@ def read(path: Path, most: int) -> bytes:
         raise ValueError(f"cannot be read ({error.strerror})") from error
     with os.fdopen(descriptor, "rb") as file:
         # Again, of what was really opened: it may have been put in the other's place in between.
-        _refuse_other_kinds(os.fstat(descriptor).st_mode)
-        content = file.read(most + 1)
+        status = os.fstat(descriptor)
+        _refuse_other_kinds(status.st_mode)
+        # One byte more than there was, since it may be growing; never what was promised, which may be gigabytes.
+        content = file.read(min(status.st_size, most) + 1)
     if len(content) > most:
         raise ValueError(f"is larger than the {most:,} bytes it may have")
     return content

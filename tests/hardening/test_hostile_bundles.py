@@ -1,23 +1,21 @@
 """Whoever writes into a bundle's directory can have it refused, and no more: nothing else is served or waited for."""
 
-import io
 import os
 import pickle
 import socket
 import stat
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from export import bundle, reading, selfcheck, store
-from export.bundle import MANIFEST, MODEL, SELFCHECK, Bundle, BundleError
+from export import bundle, reading, store
+from export.bundle import MANIFEST, MODEL, Bundle, BundleError
 from tests.conftest import ROOT
-from tests.unit.bundles import little, put, stored_check
+from tests.unit.bundles import little, put
+from tests.unit.foreigners import external, model
 
 READS = """
 import sys
@@ -156,54 +154,33 @@ def test_a_file_that_may_not_be_read_is_named(pets: Bundle) -> None:
         bundle.read(pets.directory)
 
 
-def zip_bomb() -> bytes:
-    """A few kilobytes that unfold to 64 megabytes of black pictures, and could to any number."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("images.npy", "w") as file:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": "|u1", "fortran_order": False, "shape": (1 << 28, 2, 2, 1)}
-        )
-        for _ in range(1 << 6):
-            file.write(bytes(1 << 20))
-    return buffer.getvalue()
+def entry(key: bytes, number: bytes = b"\n", length: bytes | None = None) -> bytes:
+    """The start of an entry `key` of an ONNX file, with its field and length as they are or as they are given."""
+    return b"weights" + number + (length or bytes([len(key)])) + key + b"\x12\x09other.bin"
 
 
-def object_array() -> bytes:
-    """An array that only a pickle can hold."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=True, images=np.array([{}], dtype=object))
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "is no self-check"),
-        (b"PK\x03\x04", "is no self-check"),
-        (stored_check()[:-10], "is no self-check"),
-        (stored_check().replace(b"\x93NUMPY", b"\x93NUMPX"), "is no self-check"),
-        (zip_bomb(), r"is no self-check \(it is compressed\)"),
-        (object_array(), r"is no self-check \(Object arrays cannot be loaded"),
-        (stored_check(count=0), "are needed"),
-        (stored_check(size=5), "are needed"),
-        (stored_check(classes=4), "outputs for 3 classes are needed"),
-    ],
-)
-def test_a_self_check_that_is_none_is_refused_although_its_hash_is_right(
-    pets: Bundle, content: bytes, reason: str
+@pytest.mark.parametrize("number", [b"\n", b"\x8a\x00", b"\x8a\x80\x80\x00"])
+@pytest.mark.parametrize("length", [b"\x08", b"\x88\x00", b"\x88" + 8 * b"\x80" + b"\x00"])
+def test_a_graph_with_weights_in_another_file_is_refused_however_it_spells_that(
+    pets: Bundle, number: bytes, length: bytes
 ) -> None:
-    put(pets.directory, SELFCHECK, content)
-    with pytest.raises(BundleError, match=rf"selfcheck\.npz {reason}|selfcheck\.npz has .*{reason}"):
+    put(pets.directory, MODEL, b"location " + entry(b"location", number, length))
+    with pytest.raises(BundleError, match=r"model\.onnx keeps weights in another file \(external data\)"):
         bundle.read(pets.directory)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_self_check_that_every_engine_would_fail_is_refused(pets: Bundle, value: float) -> None:
-    outputs = np.zeros((1, 3), np.float32)
-    black = np.zeros((1, 4, 4, 3), np.uint8)
-    put(pets.directory, SELFCHECK, selfcheck.encode(black, outputs + np.float32(value), outputs))
-    with pytest.raises(BundleError, match=r"selfcheck\.npz has outputs that are not finite"):
+def test_a_real_graph_with_external_data_is_refused_and_one_without_is_read(pets: Bundle, tmp_path: Path) -> None:
+    put(pets.directory, MODEL, external(tmp_path).SerializeToString())
+    with pytest.raises(BundleError, match="external data"):
         bundle.read(pets.directory)
+    put(pets.directory, MODEL, model().SerializeToString())
+    bundle.read(pets.directory)
+
+
+@pytest.mark.parametrize("word", [b"location", b"locations", b"allocation", b'["location", "place"]'])
+def test_a_weight_or_a_class_may_be_called_location(pets: Bundle, word: bytes) -> None:
+    put(pets.directory, MODEL, b"classes" + word + entry(b"a location") + entry(b"location_of"))
+    bundle.read(pets.directory)
 
 
 class Exploit:
