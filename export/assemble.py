@@ -1,8 +1,7 @@
 """From a checkpoint to a bundle: graph, gate, self-check, card; nothing is written unless the gate is passed."""
 
 import hashlib
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from export import bundle, graph, parity
+from export import bundle, graph, manifest, onnxfile, parity, selfcheck
 from export.bundle import Bundle
 from export.parity import ParityReport
 from training import calibration, checkpoint
@@ -24,7 +23,6 @@ from training.pixels import Pixels, to_pixels
 from training.reports.card import model_card
 from training.reports.pictures import confusion, curves, reliability
 
-SELFCHECK_PICTURES = 8
 CROPS = 192
 NOISE = 64
 
@@ -47,33 +45,36 @@ def export(
     Raises CheckpointError, GraphError, BundleError, or ParityError (with the report) where the gate fails; then
     nothing is written.
     """
-    source = checkpoint.load(path)
+    weights = checkpoint.read(path)
+    source = checkpoint.decode(weights, str(path))
     meta = source.metadata
     if "test" not in meta.accuracy:
         raise checkpoint.CheckpointError(f"{path} is of an unfinished run: finish it with --resume")
-    pictures = pictures or default_pictures(meta)
+    pictures = pictures or default_pictures(meta.size, meta.channels)
     if pictures.images.shape[1:] != (meta.size, meta.size, meta.channels):
         raise ValueError(f"the network takes {meta.size}x{meta.size}x{meta.channels}, not {pictures.images.shape[1:]}")
     classifier = source.build_classifier()
-    model = graph.to_onnx(classifier, size=meta.size, channels=meta.channels, classes=meta.classes)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    model = graph.to_onnx(
+        classifier, size=meta.size, channels=meta.channels, classes=meta.classes, checkpoint_sha256=sha256
+    )
     reference = parity.torch_runner(classifier)
     report = parity.gate(reference, parity.onnx_runner(model), pictures.images, pictures.labels, pictures.name)
-    weights = path.read_bytes()
+    checked = selfcheck.pictures(meta.size, meta.channels)
     name = name or f"alexnet-{meta.data['name']}"
     contents = {
         bundle.MODEL: model,
         bundle.WEIGHTS: weights,
-        bundle.SELFCHECK: _selfcheck(reference, meta),
+        bundle.SELFCHECK: selfcheck.encode(checked, *reference(checked)),
         "README.md": (model_card(name, meta, note) + _parity_section(report)).encode(),
         **_drawn(meta),
     }
-    document = _document(name, meta, report, hashlib.sha256(weights).hexdigest())
+    document = _document(name, meta, report, onnxfile.labels(model))
     return bundle.write(out, document, contents), report
 
 
-def default_pictures(meta: Metadata) -> Pictures:
+def default_pictures(size: int, channels: int) -> Pictures:
     """Crops of the golden photographs and noise; noise alone where the photographs are not at hand."""
-    size, channels = meta.size, meta.channels
     # Three times the input's size, so that a crop shows a part of an object rather than a flat patch.
     photographs = [_photograph(path, 3 * size, channels) for path in golden_photographs()]
     if not photographs:
@@ -104,17 +105,6 @@ def _photograph(path: Path, size: int, channels: int) -> Pixels:
         return to_pixels(image, size, channels)
 
 
-def _selfcheck(reference: parity.Runner, meta: Metadata) -> bytes:
-    """A few pictures and the outputs that an engine must reproduce, as an uncompressed npz without pickles."""
-    images = parity.seeded_noise(SELFCHECK_PICTURES, meta.size, meta.channels, seed=1)
-    # Every second one smooth, since noise alone stays far from what photographs do to a network.
-    images[::2] = images[::2, :1, :1]
-    images[::2, : meta.size // 2] //= 2
-    buffer = io.BytesIO()
-    np.savez(buffer, images=images, **reference(images)._asdict())
-    return buffer.getvalue()
-
-
 def _drawn(meta: Metadata) -> dict[str, bytes]:
     """The pictures that the card shows, by the names that it shows them by."""
     found = {"curves.png": curves(meta.history)}
@@ -125,13 +115,13 @@ def _drawn(meta: Metadata) -> dict[str, bytes]:
     return found
 
 
-def _document(name: str, meta: Metadata, report: ParityReport, weights_sha256: str) -> dict[str, object]:
+def _document(name: str, meta: Metadata, report: ParityReport, labels: Mapping[str, str]) -> dict[str, object]:
     return {
         "name": name,
         "network": meta.network,
         "classes": meta.classes,
-        "input": {"name": "images", "dtype": "uint8", "layout": "NHWC", "size": meta.size, "channels": meta.channels},
-        "outputs": ["logits", "probabilities"],
+        "input": manifest.input_contract(meta.size, meta.channels),
+        "outputs": manifest.OUTPUTS,
         "temperature": meta.temperature,
         "energy_threshold": meta.energy_threshold,
         "calibration_error": _calibration_error(meta),
@@ -140,9 +130,9 @@ def _document(name: str, meta: Metadata, report: ParityReport, weights_sha256: s
         "variants": {"fp32": {"file": bundle.MODEL, "accuracy": report.accuracy.get("fp32")}},
         "parity": report.document(),
         "provenance": {
-            "checkpoint_sha256": weights_sha256,
+            "checkpoint_sha256": labels["checkpoint_sha256"],
             "training": meta.provenance,
-            "opset": graph.OPSET,
+            **onnxfile.provenance(labels),
             "versions": {library: version(library) for library in ("torch", "onnx", "onnxscript")},
         },
     }

@@ -1,12 +1,12 @@
 """The bundle: one directory that holds a model and describes it; the contract between export and service.
 
 `bundle.json` names every other file with its size and SHA-256, so a changed, missing or added file is noticed. The
-version of a bundle is the hash of its `bundle.json`. Reading needs no onnx and no torch.
+version of a bundle is the hash of its `bundle.json`. Reading needs no onnx and no torch, follows no link, and what
+`load` returns are the very bytes that were hashed: whatever happens to the files meanwhile, nothing else is served.
 """
 
 import hashlib
 import json
-import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,15 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from export import external, manifest, reading, selfcheck
 from training.files import sync_directory, write_atomically
 
-FORMAT_VERSION = 2  # since 2 with `energy_threshold` and `calibration_error`; 1 is still read
+# Since 3 without weights where a model was imported, since 2 with `energy_threshold` and `calibration_error`; both
+# older ones are still read.
+FORMAT_VERSION = 3
 MANIFEST = "bundle.json"
 MODEL, WEIGHTS, SELFCHECK = "model.onnx", "weights.safetensors", "selfcheck.npz"
+REQUIRED = (MODEL, SELFCHECK)
 # The BentoML model store puts its own description beside a stored bundle.
 STORE_FILES = frozenset({"model.yaml"})
-# A manifest of 1,000 classes is 30 KB; a larger file is none of ours.
-MANIFEST_LIMIT = 4 << 20
 
 
 class Outputs(NamedTuple):
@@ -77,28 +79,49 @@ class Bundle:
         """3 for colour, 1 for grey."""
         return int(self.document["input"]["channels"])
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether PyTorch can run it too: an imported model has no checkpoint."""
+        return WEIGHTS in self.document["files"]
+
     def load(self, name: str) -> bytes:
-        """The content of a listed file, hashed after reading: what is returned is what was promised."""
-        content = (self.directory / name).read_bytes()
-        _check_hash(name, len(content), hashlib.sha256(content).hexdigest(), self.document["files"][name])
-        return content
+        """The content of a file, hashed after reading: what is returned is what was promised. Raises BundleError."""
+        if name == MANIFEST:
+            return _read(self.directory / name, manifest.LONGEST, self.sha256)
+        promised = self.document["files"].get(name)
+        if promised is None:
+            raise BundleError(f"{self.directory / MANIFEST} does not list {name}")
+        return _read(self.directory / name, promised["bytes"], promised["sha256"])
+
+
+def describe(directory: Path) -> Bundle:
+    """What a bundle says of itself; its other files are not looked at. Raises BundleError."""
+    path = directory / MANIFEST
+    try:
+        content = reading.read(path, manifest.LONGEST)
+    except ValueError as error:
+        raise BundleError(f"{directory} is not a bundle: {MANIFEST} {error}") from error
+    try:
+        document = manifest.parse(content, newest=FORMAT_VERSION, required=REQUIRED)
+    except ValueError as error:
+        raise BundleError(f"{path}: {error}") from error
+    return Bundle(directory, hashlib.sha256(content).hexdigest(), document)
 
 
 def read(directory: Path) -> Bundle:
-    """Verify a bundle: every file present, unchanged and listed. Raises BundleError."""
-    try:
-        manifest = (directory / MANIFEST).read_bytes()
-    except OSError as error:
-        raise BundleError(f"{directory} is not a bundle: {MANIFEST} cannot be read ({error.strerror})") from error
-    if len(manifest) > MANIFEST_LIMIT:
-        raise BundleError(f"{directory / MANIFEST} is larger than any bundle's manifest ({len(manifest):,} bytes)")
-    try:
-        document = json.loads(manifest)
-    except ValueError as error:
-        raise BundleError(f"{directory / MANIFEST} is not JSON: {error}") from error
-    _check_document(directory / MANIFEST, document)
-    _check_files(directory, document["files"])
-    return Bundle(directory, hashlib.sha256(manifest).hexdigest(), document)
+    """Verify a bundle: every file present, unchanged and listed, and outputs for every class. Raises BundleError."""
+    found = describe(directory)
+    files = found.document["files"]
+    for entry in directory.iterdir():
+        if entry.name not in {MANIFEST, *files, *STORE_FILES} or (entry.name in STORE_FILES and not _is_file(entry)):
+            raise BundleError(f"{directory}: {entry.name!r} is not listed in {MANIFEST}")
+    for name in sorted(files):
+        content = found.load(name)
+        if name == SELFCHECK:
+            _check_outputs(found, content)
+        if name.endswith(".onnx") and external.is_named(content):
+            raise BundleError(f"{directory / name} keeps weights in another file (external data), which has no hash")
+    return found
 
 
 def write(directory: Path, document: Mapping[str, Any], contents: Mapping[str, bytes]) -> Bundle:
@@ -114,11 +137,11 @@ def write(directory: Path, document: Mapping[str, Any], contents: Mapping[str, b
         for name, content in sorted(contents.items())
     }
     whole = {**document, "format_version": FORMAT_VERSION, "files": files}
-    manifest = json.dumps(whole, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"
+    described = json.dumps(whole, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as scratch:
         fresh, old = Path(scratch) / "new", Path(scratch) / "old"
-        for name, content in {**contents, MANIFEST: manifest}.items():
+        for name, content in {**contents, MANIFEST: described}.items():
             write_atomically(fresh / name, content)
         read(fresh)
         if directory.exists():
@@ -134,54 +157,22 @@ def write(directory: Path, document: Mapping[str, Any], contents: Mapping[str, b
     return read(directory)
 
 
-def _check_document(path: Path, document: Any) -> None:
-    def refuse(reason: str) -> None:
-        raise BundleError(f"{path}: {reason}")
-
-    if not isinstance(document, dict) or not isinstance(document.get("format_version"), int):
-        refuse("there is no format_version; this is not a bundle")
-    if document["format_version"] > FORMAT_VERSION:
-        refuse(
-            f"bundle format {document['format_version']} is newer than {FORMAT_VERSION}, the newest this version "
-            "reads; update alexnet-service"
-        )
-    expected = {"name": str, "classes": list, "input": dict, "temperature": float, "variants": dict, "files": dict}
-    for key, kind in expected.items():
-        if not isinstance(document.get(key), kind):
-            refuse(f"{key!r} is missing or not of type {kind.__name__}")
-    if not _is_threshold(document.get("energy_threshold", None if document["format_version"] == 1 else "missing")):
-        refuse("'energy_threshold' must be a finite number, or null where there is none")
-    classes = document["classes"]
-    if len(classes) < 2 or len(set(classes)) < len(classes) or not all(isinstance(name, str) for name in classes):
-        refuse("'classes' must be two or more different names")
-    contract = document["input"]
-    if not isinstance(contract.get("size"), int) or contract["size"] < 1 or contract.get("channels") not in (1, 3):
-        refuse("'input' needs a size in pixels and 1 or 3 channels")
-    for name in (MODEL, WEIGHTS, SELFCHECK):
-        if name not in document["files"]:
-            refuse(f"'files' does not list {name}")
+def _read(path: Path, most: int, sha256: str) -> bytes:
+    try:
+        content = reading.read(path, most)
+    except ValueError as error:
+        raise BundleError(f"{path} {error}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BundleError(f"{path} differs from what {MANIFEST} promised: it was changed or damaged")
+    return content
 
 
-def _is_threshold(value: Any) -> bool:
-    # JSON has no NaN, but Python reads one, and no energy is above it.
-    return value is None or (isinstance(value, float) and math.isfinite(value))
+def _check_outputs(found: Bundle, content: bytes) -> None:
+    try:
+        selfcheck.check(content, size=found.size, channels=found.channels, classes=len(found.classes))
+    except ValueError as error:
+        raise BundleError(f"{found.directory / SELFCHECK} {error}") from error
 
 
-def _check_files(directory: Path, files: Mapping[str, Any]) -> None:
-    for name, expected in files.items():
-        path = directory / name
-        if name in {"", ".", ".."} or any(mark in name for mark in "/\\:\0"):
-            raise BundleError(f"{directory / MANIFEST} lists {name!r}, which is not a plain file name")
-        if path.is_symlink() or not path.is_file():
-            state = "is a symbolic link, not a file" if path.is_symlink() else "is missing"
-            raise BundleError(f"{path} {state}")
-        with path.open("rb") as file:
-            _check_hash(str(path), path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), expected)
-    unlisted = {entry.name for entry in directory.iterdir()} - set(files) - STORE_FILES - {MANIFEST}
-    if unlisted:
-        raise BundleError(f"{directory / min(unlisted)} is not listed in {MANIFEST}")
-
-
-def _check_hash(name: str, size: int, sha256: str, expected: Any) -> None:
-    if not isinstance(expected, dict) or (size, sha256) != (expected.get("bytes"), expected.get("sha256")):
-        raise BundleError(f"{name} differs from the size or SHA-256 in {MANIFEST}: it was changed or damaged")
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

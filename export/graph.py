@@ -1,13 +1,12 @@
 """From a checkpoint's serving module to the bytes of an ONNX file."""
 
-import json
 from collections.abc import Sequence
 
 import onnx
 import torch
 from torch.export import Dim
 
-from export import half
+from export import half, manifest, onnxfile
 from training.classifier import Classifier
 
 OPSET = 20
@@ -17,11 +16,14 @@ class GraphError(Exception):
     """The exported graph is not what it must be."""
 
 
-def to_onnx(classifier: Classifier, *, size: int, channels: int, classes: Sequence[str]) -> bytes:
+def to_onnx(
+    classifier: Classifier, *, size: int, channels: int, classes: Sequence[str], checkpoint_sha256: str | None = None
+) -> bytes:
     """ONNX of `classifier`: uint8 `images` [N, H, W, C], N dynamic, to float32 `logits` and `probabilities` [N, K].
 
-    Weights that are exact in float16 are stored so and cast back inside; arithmetic is float32. Raises GraphError where
-    the checker refuses the graph.
+    Weights that are exact in float16 are stored so and cast back inside; arithmetic is float32. The file says what it
+    is in its properties, and names the checkpoint where there is one; equal content gives equal bytes.
+    Raises GraphError for weights that are not finite numbers, and where the checker refuses the graph.
     """
     # Two pictures, because the exporter would take a batch of one for a constant.
     example = torch.zeros(2, size, size, channels, dtype=torch.uint8)
@@ -38,22 +40,20 @@ def to_onnx(classifier: Classifier, *, size: int, channels: int, classes: Sequen
     )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    _strip(model)
+    onnxfile.strip(model)
     half.halve(model, classifier)
-    onnx.helper.set_model_props(model, {"classes": json.dumps(list(classes))})
+    source = {} if checkpoint_sha256 is None else {"checkpoint_sha256": checkpoint_sha256}
+    onnxfile.label(model, classes=classes, contract=manifest.input_contract(size, channels), source=source)
     _check(model, size, channels, len(classes))
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove stack traces and names of source files: they tell paths of this machine and differ between machines."""
-    graph = model.graph
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, model):
-        del part.metadata_props[:]
-        part.doc_string = ""
-
-
 def _check(model: onnx.ModelProto, size: int, channels: int, classes: int) -> None:
+    try:
+        onnxfile.refuse_external_data(model)
+        onnxfile.refuse_unfinite_numbers(model)
+    except ValueError as error:
+        raise GraphError(f"the exported graph cannot be used: {error}") from error
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime
 
 from export.bundle import MODEL, SELFCHECK, WEIGHTS, Bundle, Outputs
+from service import contract
 from service.settings import ENGINES
 from training.pixels import Pixels
 
@@ -81,6 +82,8 @@ class OnnxEngine:
                 f"ONNX Runtime fell back to {active}; its CUDA libraries are missing or do not fit the driver: "
                 "install the extra 'cuda' (make serve does where it finds a driver)"
             )
+        if reason := contract.broken(self._session, bundle):
+            raise EngineError(reason)
 
     def run(self, images: Pixels) -> Outputs:
         """Classify uint8 images [N, H, W, C]."""
@@ -93,6 +96,8 @@ class TorchEngine:
     def __init__(self, bundle: Bundle, device: str) -> None:
         self.name = f"torch-{device}"
         self.device = device
+        if not bundle.has_weights:
+            raise EngineError("this model was imported as ONNX and has no PyTorch weights: there is no fallback for it")
         if device == "cuda":
             _require_cuda_driver()
         if find_spec("torch") is None:
@@ -107,6 +112,8 @@ class TorchEngine:
         keep_fp32_exact()
         self._torch = torch
         source = checkpoint.decode(bundle.load(WEIGHTS), WEIGHTS)
+        if source.metadata.classes != list(bundle.classes):
+            raise EngineError(f"the classes in {WEIGHTS} are not those in bundle.json, or in another order")
         self._classifier: Classifier = source.build_classifier().to(device)
 
     def run(self, images: Pixels) -> Outputs:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ os.environ["BENTOML_HOME"] = _home.name
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 
 import torch  # noqa: E402
+from bentoml._internal.configuration.containers import BentoMLContainer  # noqa: E402
+from bentoml._internal.models import ModelStore  # noqa: E402
 
 from export import assemble  # noqa: E402
 from export.bundle import Bundle  # noqa: E402
@@ -61,3 +64,13 @@ def tiny_bundle(tiny_run: Result, tmp_path_factory: pytest.TempPathFactory) -> B
 def cat() -> bytes:
     """The bytes of a real photograph."""
     return (GOLDEN / "cat.jpg").read_bytes()
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[Path]:
+    """The directory of an empty BentoML model store of this test's own."""
+    directory = tmp_path / "home" / "models"
+    directory.mkdir(parents=True)
+    BentoMLContainer.model_store.set(ModelStore(directory))
+    yield directory
+    BentoMLContainer.model_store.reset()

@@ -89,11 +89,15 @@ def encode(metadata: Metadata, weights: Mapping[str, Tensor]) -> bytes:
 
 def load(path: Path) -> Checkpoint:
     """Read and check a checkpoint. Raises CheckpointError for a damaged, foreign or newer file."""
+    return decode(read(path), str(path))
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a checkpoint's file, unchecked. Raises CheckpointError where it cannot be read."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    return decode(content, str(path))
 
 
 def decode(content: bytes, source: str) -> Checkpoint:

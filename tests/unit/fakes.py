@@ -25,7 +25,13 @@ NOWHERE = Path("/nowhere/bundle")
 BUNDLE = Bundle(
     NOWHERE,
     "0123456789abcdef" * 4,
-    {"name": "alexnet-fake", "classes": list(CLASSES), "input": {"size": SIZE, "channels": 3}, "accuracy": {}},
+    {
+        "name": "alexnet-fake",
+        "classes": list(CLASSES),
+        "input": {"size": SIZE, "channels": 3},
+        "accuracy": {},
+        "files": {"weights.safetensors": {}},
+    },
 )
 # Tells the unknown, as the energy of ChannelEngine's logits for a picture of red alone is exactly -red from 40 on.
 TELLING = replace(BUNDLE, document={**BUNDLE.document, "energy_threshold": -100.0})

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from export.bundle import Bundle
-from service import engines
+from service import contract, engines
 from service.engines import EngineError, OnnxEngine, TorchEngine
 from tests.unit.fakes import BUNDLE
 
@@ -35,6 +35,7 @@ def cuda_session(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(contract, "broken", lambda *_: None)
     return session
 
 

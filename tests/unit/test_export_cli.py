@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from export import __main__ as command
 from export import bundle, parity
 from export.bundle import Bundle, Outputs
+from export.commands import results
+from tests.unit.bundles import little
 from training import checkpoint
 from training.loop import Result
 from training.pixels import Pixels
@@ -23,6 +26,25 @@ def test_a_checkpoint_becomes_a_bundle_and_a_stored_model(
     assert status == 0
     assert f"alexnet:{written.version}" in capsys.readouterr().out
     assert written.load(bundle.WEIGHTS) == tiny_run.path.read_bytes()
+
+
+def test_a_bundle_that_was_stored_before_becomes_the_latest_again(tmp_path: Path, own_store: Path) -> None:
+    first, second = (little(tmp_path / str(share), accuracy={"test": share}) for share in (0.5, 0.6))
+    for written in (first, second, first):
+        results.keep(Console(), written, "pets")
+    assert (own_store / "pets" / "latest").read_text() == first.version
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("pets:1", "has a version"), ("pe ts", "not a valid BentoML tag"), ("pets:", "trailing ':'")]
+)
+def test_a_name_that_the_store_does_not_take_is_refused_before_any_work(
+    tmp_path: Path, name: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        command.main(["nothing.safetensors", "--out", str(tmp_path / "bundle"), "--store", name])
+    assert exit_.value.code == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_a_bundle_tells_temperature_threshold_and_calibration_of_its_checkpoint(

@@ -1,7 +1,4 @@
-"""The exported graph: uint8 in, preprocessing inside, any batch size, nothing of this machine in it."""
-
-import json
-from pathlib import Path
+"""The exported graph: uint8 in, preprocessing inside, any batch size."""
 
 import numpy as np
 import onnx
@@ -29,23 +26,6 @@ def test_the_contract_is_uint8_pictures_in_and_float32_logits_and_probabilities_
         "logits": (onnx.TensorProto.FLOAT, 2),
         "probabilities": (onnx.TensorProto.FLOAT, 2),
     }
-
-
-def test_class_names_travel_inside_the_graph(model: onnx.ModelProto, tiny_bundle: Bundle) -> None:
-    properties = {entry.key: entry.value for entry in model.metadata_props}
-    assert tuple(json.loads(properties["classes"])) == tiny_bundle.classes
-
-
-def test_no_path_and_no_stack_trace_is_left_in_the_file(tiny_bundle: Bundle) -> None:
-    content = tiny_bundle.load(MODEL)
-    assert str(Path(graph.__file__).parents[1]).encode() not in content
-    assert b".py" not in content
-
-
-def test_the_same_checkpoint_gives_the_same_bytes(tiny_bundle: Bundle) -> None:
-    classifier = checkpoint.decode(tiny_bundle.load(WEIGHTS), WEIGHTS).build_classifier()
-    again = graph.to_onnx(classifier, size=32, channels=3, classes=tiny_bundle.classes)
-    assert again == tiny_bundle.load(MODEL)
 
 
 def test_temperature_divides_the_logits_of_the_probabilities_alone() -> None:

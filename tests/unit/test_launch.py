@@ -76,7 +76,7 @@ def test_what_is_neither_directory_nor_tag_is_refused(model: str) -> None:
 
 
 def test_a_directory_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"is not a bundle: bundle\.json cannot be read"):
+    with pytest.raises(BundleError, match=r"is not a bundle: bundle\.json is missing"):
         launch.stored(str(tmp_path))
 
 

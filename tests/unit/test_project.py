@@ -33,7 +33,7 @@ def imported_packages(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_imports_point_only_against_the_flow_of_data(package: str) -> None:
-    for path in (ROOT / package).glob("*.py"):
+    for path in (ROOT / package).rglob("*.py"):
         assert imported_packages(path) & set(MAY_IMPORT) <= MAY_IMPORT[package], path.name
 
 
