@@ -8,20 +8,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from export import bundle, graph, parity
 from export.bundle import Bundle
 from export.parity import ParityReport
-from training import checkpoint
+from training import calibration, checkpoint
 from training.checkpoint import Metadata
 from training.data import sources
 from training.data.dataset import DataError
 from training.data.folder import PICTURE_SUFFIXES
 from training.pixels import Pixels, to_pixels
 from training.reports.card import model_card
-from training.reports.pictures import curves
+from training.reports.pictures import confusion, curves, reliability
 
 SELFCHECK_PICTURES = 8
 CROPS = 192
@@ -64,7 +65,7 @@ def export(
         bundle.WEIGHTS: weights,
         bundle.SELFCHECK: _selfcheck(reference, meta),
         "README.md": (model_card(name, meta, note) + _parity_section(report)).encode(),
-        "curves.png": curves(meta.history),
+        **_drawn(meta),
     }
     document = _document(name, meta, report, hashlib.sha256(weights).hexdigest())
     return bundle.write(out, document, contents), report
@@ -114,6 +115,16 @@ def _selfcheck(reference: parity.Runner, meta: Metadata) -> bytes:
     return buffer.getvalue()
 
 
+def _drawn(meta: Metadata) -> dict[str, bytes]:
+    """The pictures that the card shows, by the names that it shows them by."""
+    found = {"curves.png": curves(meta.history)}
+    if "confusion" in meta.measures:
+        found["confusion.png"] = confusion(torch.tensor(meta.measures["confusion"]), meta.classes)
+    if "calibration" in meta.measures:
+        found["reliability.png"] = reliability(calibration.from_json(meta.measures["calibration"]))
+    return found
+
+
 def _document(name: str, meta: Metadata, report: ParityReport, weights_sha256: str) -> dict[str, object]:
     return {
         "name": name,
@@ -122,6 +133,8 @@ def _document(name: str, meta: Metadata, report: ParityReport, weights_sha256: s
         "input": {"name": "images", "dtype": "uint8", "layout": "NHWC", "size": meta.size, "channels": meta.channels},
         "outputs": ["logits", "probabilities"],
         "temperature": meta.temperature,
+        "energy_threshold": meta.energy_threshold,
+        "calibration_error": _calibration_error(meta),
         "accuracy": meta.accuracy,
         "data": meta.data,
         "variants": {"fp32": {"file": bundle.MODEL, "accuracy": report.accuracy.get("fp32")}},
@@ -133,6 +146,14 @@ def _document(name: str, meta: Metadata, report: ParityReport, weights_sha256: s
             "versions": {library: version(library) for library in ("torch", "onnx", "onnxscript")},
         },
     }
+
+
+def _calibration_error(meta: Metadata) -> dict[str, float] | None:
+    """On the test pictures before and after the temperature, in 0..1; None where it was never measured."""
+    if "calibration" not in meta.measures:
+        return None
+    found = calibration.from_json(meta.measures["calibration"])
+    return {"before": found.error_before, "after": found.error_after}
 
 
 def _parity_section(report: ParityReport) -> str:

@@ -6,6 +6,7 @@ version of a bundle is the hash of its `bundle.json`. Reading needs no onnx and 
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from training.files import sync_directory, write_atomically
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since 2 with `energy_threshold` and `calibration_error`; 1 is still read
 MANIFEST = "bundle.json"
 MODEL, WEIGHTS, SELFCHECK = "model.onnx", "weights.safetensors", "selfcheck.npz"
 # The BentoML model store puts its own description beside a stored bundle.
@@ -60,6 +61,11 @@ class Bundle:
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the logits."""
         return tuple(self.document["classes"])
+
+    @property
+    def energy_threshold(self) -> float | None:
+        """Pictures whose logits have more energy than this are unknown; None where the bundle cannot tell."""
+        return self.document.get("energy_threshold")
 
     @property
     def size(self) -> int:
@@ -143,6 +149,8 @@ def _check_document(path: Path, document: Any) -> None:
     for key, kind in expected.items():
         if not isinstance(document.get(key), kind):
             refuse(f"{key!r} is missing or not of type {kind.__name__}")
+    if not _is_threshold(document.get("energy_threshold", None if document["format_version"] == 1 else "missing")):
+        refuse("'energy_threshold' must be a finite number, or null where there is none")
     classes = document["classes"]
     if len(classes) < 2 or len(set(classes)) < len(classes) or not all(isinstance(name, str) for name in classes):
         refuse("'classes' must be two or more different names")
@@ -152,6 +160,11 @@ def _check_document(path: Path, document: Any) -> None:
     for name in (MODEL, WEIGHTS, SELFCHECK):
         if name not in document["files"]:
             refuse(f"'files' does not list {name}")
+
+
+def _is_threshold(value: Any) -> bool:
+    # JSON has no NaN, but Python reads one, and no energy is above it.
+    return value is None or (isinstance(value, float) and math.isfinite(value))
 
 
 def _check_files(directory: Path, files: Mapping[str, Any]) -> None:

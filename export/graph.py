@@ -7,6 +7,7 @@ import onnx
 import torch
 from torch.export import Dim
 
+from export import half
 from training.classifier import Classifier
 
 OPSET = 20
@@ -19,7 +20,8 @@ class GraphError(Exception):
 def to_onnx(classifier: Classifier, *, size: int, channels: int, classes: Sequence[str]) -> bytes:
     """ONNX of `classifier`: uint8 `images` [N, H, W, C], N dynamic, to float32 `logits` and `probabilities` [N, K].
 
-    Raises GraphError where the checker refuses the graph.
+    Weights that are exact in float16 are stored so and cast back inside; arithmetic is float32. Raises GraphError where
+    the checker refuses the graph.
     """
     # Two pictures, because the exporter would take a batch of one for a constant.
     example = torch.zeros(2, size, size, channels, dtype=torch.uint8)
@@ -37,6 +39,7 @@ def to_onnx(classifier: Classifier, *, size: int, channels: int, classes: Sequen
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     _strip(model)
+    half.halve(model, classifier)
     onnx.helper.set_model_props(model, {"classes": json.dumps(list(classes))})
     _check(model, size, channels, len(classes))
     return bytes(model.SerializeToString(deterministic=True))

@@ -25,7 +25,8 @@ MINIMUM_PICTURES = 256
 # Both sides compute in fp32 and differ only in the order of sums: on our networks by about 1e-5, so 1e-4 leaves room
 # for other processors and is far below any difference that changes an answer.
 LOGIT_LIMIT = 1e-4
-# What the service answers with; at temperature 1 softmax at least halves a difference of logits.
+# What the service answers with. Softmax turns a difference of logits into at most 1/(2 T) of it: half at temperature 1,
+# five times as much at the coldest one, 0.1, which is fitted only where logits, and so their differences, are small.
 PROBABILITY_LIMIT = 1e-4
 
 

@@ -1,4 +1,4 @@
-"""Command line: python -m training train | ladder | recipes | evaluate | summary"""
+"""Command line: python -m training train | ladder | recipes | evaluate | robustness | summary"""
 
 import argparse
 import json
@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from training import checkpoint, device, distributed, evaluate, summary
-from training.checkpoint import CheckpointError
+from training import checkpoint, device, distributed, evaluate, robustness, summary
+from training.checkpoint import Checkpoint, CheckpointError
 from training.data import sources
 from training.data.dataset import DataError, Dataset
 from training.epoch import TrainingError
@@ -21,7 +21,7 @@ from training.loop import Extras, train
 from training.options import parse
 from training.recipe import RecipeError
 from training.recipes import named_recipe
-from training.reports import progress
+from training.reports import findings, progress
 from training.resume import ResumeError, state_path
 
 
@@ -115,9 +115,14 @@ def _refuse_file(out: Path) -> None:
 
 def _load(options: argparse.Namespace, size: int, *, quiet: bool = False) -> Dataset:
     dataset = sources.load(options.data, options.data_dir, size=size, skip_corrupt=options.skip_corrupt)
-    for note in () if quiet else dataset.notes:
-        print(f"note: {note}", file=sys.stderr)
+    if not quiet:
+        _print_notes(dataset)
     return dataset
+
+
+def _print_notes(dataset: Dataset) -> None:
+    for note in dataset.notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
@@ -146,6 +151,31 @@ def _evaluate(options: argparse.Namespace) -> None:
             console.print(table)
 
 
+def _robustness(options: argparse.Namespace) -> None:
+    source = checkpoint.load(options.checkpoint)
+    robustness.require_own(options.checkpoint, source)
+    dataset = _load(options, source.metadata.size)
+    figures = robustness.measure(source, dataset, _load_others(options, source), device.choose_device(options.device))
+    metadata = robustness.record(options.checkpoint, source, figures)
+    console = _console()
+    for table in findings.tables(metadata):
+        console.print(table)
+    if metadata.energy_threshold is None:
+        print("note: this checkpoint has no energy threshold: it knows nothing of the unknown", file=sys.stderr)
+    console.print(f"kept in {options.checkpoint}", soft_wrap=True)
+
+
+def _load_others(options: argparse.Namespace, source: Checkpoint) -> Dataset | None:
+    if options.others is None:
+        return None
+    if options.others_dir is None and options.others != "synthetic":
+        raise DataError(f"--others {options.others} needs --others-dir DIR")
+    size = source.metadata.size
+    others = sources.load(options.others, options.others_dir, size=size, skip_corrupt=options.skip_corrupt)
+    _print_notes(others)
+    return others
+
+
 def _console(width: int = 100) -> Console:
     """A console that leaves brackets in names alone, and does not squeeze tables where output goes to a file."""
     return Console(width=None if sys.stdout.isatty() else width, markup=False)
@@ -171,6 +201,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ladder": _ladder,
     "recipes": _recipes,
     "evaluate": _evaluate,
+    "robustness": _robustness,
     "summary": _summary,
 }
 

@@ -1,7 +1,8 @@
 """The checkpoint: one safetensors file that describes itself; the contract between training and export.
 
 The header holds one key, `alexnet`, with everything as sorted JSON (several keys would be written in a random order),
-so equal content gives equal bytes. Nothing in it is pickled.
+so equal content gives equal bytes. Nothing in it is pickled. Format 2 added the energy threshold and the measures;
+format 1 is still read.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ from training import networks, tensorfile
 from training.classifier import Classifier
 from training.files import write_atomically
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
+SINCE_2 = frozenset({"energy_threshold", "measures"})
 HEADER_KEY = "alexnet"
 
 
@@ -37,9 +40,11 @@ class Metadata:
     recipe: dict[str, Any]
     seed: int
     data: dict[str, Any]  # name and numbers of pictures: fit, validation, test
-    temperature: float = 1.0
+    temperature: float = 1.0  # divides the logits before the softmax; fitted on the validation pictures
+    energy_threshold: float | None = None  # pictures with more energy are unknown; None where it was never fitted
     accuracy: dict[str, float] = field(default_factory=dict)  # shares in 0..1: validation, test
     history: list[dict[str, float]] = field(default_factory=list)  # one entry an epoch, as in metrics.jsonl
+    measures: dict[str, Any] = field(default_factory=dict)  # of the test pictures: calibration, confusion, robustness
     provenance: dict[str, Any] = field(default_factory=dict)  # device, versions, git commit
     weights_sha256: str = ""  # names these very weights; set by `encode`
     format_version: int = FORMAT_VERSION
@@ -47,13 +52,13 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Metadata and weights (a state dict of the bare network)."""
+    """Metadata and weights: a state dict of the bare network, float32 or in part float16 (`training/storage.py`)."""
 
     metadata: Metadata
     weights: dict[str, Tensor]
 
     def build_network(self) -> nn.Module:
-        """The network with these weights, in evaluation mode. Raises CheckpointError where they do not fit it."""
+        """The float32 network with these weights, for evaluation. Raises CheckpointError where they do not fit it."""
         meta = self.metadata
         try:
             network = networks.build(
@@ -101,13 +106,14 @@ def decode(content: bytes, source: str) -> Checkpoint:
 
 
 def _metadata(source: str, description: dict[str, Any]) -> Metadata:
+    """Metadata of the current format, whichever the file has: what an older one lacks takes its default."""
     version = description.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in READABLE:
         raise CheckpointError(
-            f"{source} has checkpoint format {version}, this version reads format {FORMAT_VERSION}; "
+            f"{source} has checkpoint format {version}, this version reads formats 1 and 2; "
             "use the version of alexnet-service that wrote it, or a newer one"
         )
-    names = {entry.name for entry in fields(Metadata)}
+    names = {entry.name for entry in fields(Metadata)} - (SINCE_2 if version == 1 else set())
     if wrong := sorted(set(description) ^ names):
         raise CheckpointError(f"{source} is damaged: unknown or missing in its description: {', '.join(wrong)}")
-    return Metadata(**description)
+    return Metadata(**description | {"format_version": FORMAT_VERSION})

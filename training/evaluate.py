@@ -1,19 +1,24 @@
 """What a network is worth on labelled pictures: accuracy, each class's share, calibration, who is taken for whom."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from training import calibration
+from training.calibration import Calibration
 from training.checkpoint import CheckpointError, Metadata
 from training.classifier import Classifier, Preprocess
 from training.data.dataset import Split
 
 BATCH = 500
-CALIBRATION_BINS = 15
 # A confusion matrix of more classes fits no terminal.
 MOST_CLASSES_SHOWN = 20
+# With more, a confusion matrix would be the larger part of a checkpoint's description.
+MOST_CLASSES_KEPT = 100
 
 
 @dataclass(frozen=True)
@@ -22,27 +27,36 @@ class Evaluation:
 
     classes: tuple[str, ...]
     accuracy: float
-    calibration_error: float
+    calibration: Calibration
     confusion: Tensor
+
+    def measures(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the accuracy, as plain JSON: calibration and, with few classes, confusion."""
+        kept = {"confusion": self.confusion.tolist()} if len(self.classes) <= MOST_CLASSES_KEPT else {}
+        return {"calibration": self.calibration.as_json(), **kept}
 
 
 def evaluate(classifier: Classifier, metadata: Metadata, pictures: Split, classes: tuple[str, ...]) -> Evaluation:
     """Measure a checkpoint's classifier on pictures of the same classes. Raises CheckpointError for others."""
+    require_fit(metadata, pictures, classes)
+    logits = predict(classifier.network, classifier.preprocess, pictures.images).cpu()
+    labels = pictures.labels.cpu()
+    return Evaluation(
+        classes=classes,
+        accuracy=accuracy(logits, labels),
+        calibration=calibration.measure(logits, labels, metadata.temperature),
+        confusion=confusion(logits, labels),
+    )
+
+
+def require_fit(metadata: Metadata, pictures: Split, classes: Sequence[str]) -> None:
+    """Raise CheckpointError where a checkpoint is for other classes or channels than those of the pictures."""
     if pictures.images.shape[3] != metadata.channels:
         raise CheckpointError(
             f"the checkpoint is for pictures with {metadata.channels} channel(s), these have {pictures.images.shape[3]}"
         )
     if list(classes) != metadata.classes:
         raise CheckpointError(f"the checkpoint knows other classes: {', '.join(metadata.classes)}")
-    logits = predict(classifier.network, classifier.preprocess, pictures.images).cpu()
-    labels = pictures.labels.cpu()
-    probabilities = torch.softmax(logits / metadata.temperature, dim=1)
-    return Evaluation(
-        classes=classes,
-        accuracy=accuracy(logits, labels),
-        calibration_error=calibration_error(probabilities, labels),
-        confusion=confusion(logits, labels),
-    )
 
 
 def predict(network: nn.Module, preprocess: Preprocess, images: Tensor) -> Tensor:
@@ -63,19 +77,9 @@ def confusion(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
 
 
-def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error in 0..1: confidence against accuracy in bins of equal width (Guo et al. 2017)."""
-    confidence, answer = probabilities.double().max(dim=1)
-    right = (answer == labels).double()
-    # Bins are open on the left: a confidence of exactly 1 belongs to the last one.
-    number = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gaps = torch.zeros(bins, dtype=torch.float64).index_add(0, number, right - confidence)
-    return float(gaps.abs().sum() / len(labels))
-
-
 def class_table(found: Evaluation) -> Table:
     """Precision and recall of every class."""
-    title = f"accuracy {found.accuracy:.2%}, calibration error {found.calibration_error:.2%}"
+    title = f"accuracy {found.accuracy:.2%}, calibration error {calibration.errors(found.calibration)}"
     table = Table(title=title, title_justify="left")
     for heading in ("class", "pictures", "found (recall)", "right when named (precision)"):
         table.add_column(heading, justify="left" if heading == "class" else "right")

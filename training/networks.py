@@ -165,7 +165,7 @@ def alexnet_32(
     """The flagship: five convolutions, three linear layers, batch norm before every ReLU.
 
     `widths`, `kernels` (odd) and `pools` give every convolution its channels, its kernel's side and the side of the
-    pooling window after it (1: none). Pooling comes before batch norm, which then has less to do.
+    pooling window after it (1: none).
     """
     if not len(widths) == len(kernels) == len(pools) == 5 or len(hidden) != 2:
         raise ValueError("alexnet-32 has five widths, five kernels, five pools and two hidden linear layers")
@@ -173,12 +173,8 @@ def alexnet_32(
         raise ValueError(f"kernels must be odd numbers, not {tuple(kernels)}")
     layers: list[nn.Module] = []
     for inputs, outputs, kernel, pool in zip((channels, *widths), widths, kernels, pools, strict=False):
-        layers += [
-            nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
-            *([nn.MaxPool2d(pool)] if pool > 1 else []),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-        ]
+        layers += _convolution(inputs, outputs, kernel=kernel, padding=kernel // 2, batch_norm=True)
+        layers += [nn.MaxPool2d(pool)] if pool > 1 else []
     return _with_head(nn.Sequential(*layers), size, hidden, classes, dropout=dropout, batch_norm=True)
 
 

@@ -17,6 +17,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     _add_ladder(commands.add_parser("ladder", help="train the rungs of a ladder, into one table and picture"))
     commands.add_parser("recipes", help="every recipe with its document's figure and ours")
     _add_evaluate(commands.add_parser("evaluate", help="measure a checkpoint on the test pictures of a data set"))
+    _add_robustness(commands.add_parser("robustness", help="measure a checkpoint on changed and on unknown pictures"))
     _add_summary(commands.add_parser("summary", help="layers, sizes, parameters and multiply-adds of a network"))
     return parser.parse_args(words, argparse.Namespace(words=words))
 
@@ -52,6 +53,12 @@ def _add_run(command: argparse.ArgumentParser) -> None:
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="runs/NAME/checkpoint.safetensors")
     _add_data(command)
+
+
+def _add_robustness(command: argparse.ArgumentParser) -> None:
+    _add_evaluate(command)
+    command.add_argument("--others", choices=KINDS, help="pictures of no class that the checkpoint knows")
+    command.add_argument("--others-dir", type=Path, metavar="DIR", help="where they are, or are downloaded to")
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:

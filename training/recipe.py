@@ -15,6 +15,7 @@ from training.networks import INPUTS, NETWORKS
 
 Optimizer = Literal["sgd", "nesterov", "adam", "adamw", "muon"]
 Schedule = Literal["constant", "step", "multi-step", "cosine", "one-cycle", "plateau"]
+Storage = Literal["float32", "float16"]
 
 
 class RecipeError(ValueError):
@@ -64,6 +65,7 @@ class Recipe:
     threshold_mode: Literal["abs", "rel"] = "rel"
     label_smoothing: float = 0.0
     ema: float = 0.0  # share of the old average that a step keeps in the averaged weights; 0 switches it off
+    stored_as: Storage = "float32"  # in checkpoints; "float16" halves all but vectors, training itself stays as it is
     flip: bool = True
     alternate_flip: bool = False  # mirrored in every second epoch instead of by chance
     crop_padding: int = 4  # pixels by which a padded crop may move a picture; 0 switches it off

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from training import tensorfile
 from training.files import write_atomically
+from training.recipe import from_mapping
 from training.trainee import Trainee
 
 Epoch = dict[str, Any]  # a line of metrics.jsonl
@@ -57,6 +58,8 @@ def load(run: Path, identity: dict[str, Any]) -> State:
     try:
         tensors, saved = tensorfile.decode(path.read_bytes(), HEADER_KEY)
         before, history = dict(saved["identity"]), list(saved["history"])
+        # A state written before a recipe had some field means that field's default.
+        before["recipe"] = from_mapping(before["recipe"]).as_json()
     except (tensorfile.TensorFileError, KeyError, TypeError, ValueError) as error:
         raise _unusable(path, error) from error
     if changed := sorted(key for key in identity | before if identity.get(key) != before.get(key)):

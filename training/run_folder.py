@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from training import checkpoint, device, evaluate, resume
+from training import calibration, checkpoint, energy, evaluate, resume, storage
 from training.checkpoint import Checkpoint, Metadata
 from training.data.dataset import Split
 from training.files import write_atomically
@@ -29,6 +30,11 @@ class Parts:
 def checkpoint_path(run: Path) -> Path:
     """Where a run keeps the weights of its best epoch."""
     return run / "checkpoint.safetensors"
+
+
+def card_path(run: Path) -> Path:
+    """Where a run keeps its model card."""
+    return run / "card.md"
 
 
 def is_begun(run: Path) -> bool:
@@ -57,7 +63,7 @@ def save_epoch(run: Path, metadata: Metadata, trainee: Trainee, history: list[Ep
     """Leave the files of a finished epoch; metrics.jsonl comes last, when the epoch cannot be lost any more."""
     measured = {"validation": history[-1]["validation_accuracy"]}
     found = replace(metadata, accuracy=measured, history=_without_readings(history))
-    weights = trainee.best_network.state_dict()
+    weights = storage.stored(trainee.best_network.state_dict(), trainee.recipe.stored_as)
     if progress.best_epoch(history) is history[-1]:
         checkpoint.save(checkpoint_path(run), found, weights)
     number, done = trainee.recipe.stage_at(len(history) - 1)
@@ -69,43 +75,57 @@ def save_epoch(run: Path, metadata: Metadata, trainee: Trainee, history: list[Ep
 
 
 def finish(run: Path, parts: Parts, history: list[Epoch], on: torch.device, writer: SummaryWriter) -> None:
-    """Read the test split, once and in fp32, with the best epoch's weights, and draw what the run has shown.
+    """Calibrate the best epoch's weights, read the test split, once, and draw what the run has shown; all in fp32.
 
     The checkpoint comes last: with the test accuracy in it the run is finished. A trial, whose recipe wants no test
     picture, leaves its curves alone, and is never finished in that sense: it has no card and cannot be exported.
     """
     best = checkpoint.load(checkpoint_path(run))
     if not len(parts.test):
-        progress.write_metrics(run / "metrics.jsonl", history)
-        write_atomically(run / "curves.png", pictures.curves(history))
-        checkpoint.save(checkpoint_path(run), replace(best.metadata, history=_without_readings(history)), best.weights)
+        _finish_trial(run, best, history)
         return
-    classes = best.metadata.classes
     classifier = best.build_classifier().to(on)
-    found = evaluate.evaluate(classifier, best.metadata, parts.test.to(on), tuple(classes))
-    metadata = replace(
+    held_logits = evaluate.predict(classifier.network, classifier.preprocess, parts.held.images.to(on)).cpu()
+    calibrated = replace(
         best.metadata,
-        history=_without_readings(history),
-        accuracy=best.metadata.accuracy | {"test": found.accuracy},
+        temperature=calibration.fit_temperature(held_logits, parts.held.labels),
+        energy_threshold=energy.fit_threshold(held_logits.numpy()),
     )
-    confusion = pictures.confusion(found.confusion, classes)
+    found = evaluate.evaluate(classifier, calibrated, parts.test.to(on), tuple(calibrated.classes))
+    metadata = replace(
+        calibrated,
+        history=_without_readings(history),
+        accuracy=calibrated.accuracy | {"test": found.accuracy},
+        measures=found.measures(),
+    )
+    confusion = pictures.confusion(found.confusion, found.classes)
     progress.write_metrics(run / "metrics.jsonl", history)
     write_atomically(run / "curves.png", pictures.curves(history))
     write_atomically(run / "confusion.png", confusion)
-    write_atomically(run / "mistakes.png", _mistakes(best, parts.held, on))
-    write_atomically(run / "card.md", card.model_card(run.resolve().name, metadata).encode())
+    write_atomically(run / "reliability.png", pictures.reliability(found.calibration))
+    write_atomically(run / "mistakes.png", _mistakes(parts.held, held_logits, metadata))
+    write_card(run, metadata)
     # A step that is hidden if the run is stopped before the next line and resumed.
     events.add_picture(writer, "confusion matrix, test", confusion, len(history) + 1)
     checkpoint.save(checkpoint_path(run), metadata, best.weights)
 
 
-def _mistakes(best: Checkpoint, held: Split, on: torch.device) -> bytes:
+def write_card(run: Path, metadata: Metadata) -> None:
+    """Leave the model card of a finished run."""
+    write_atomically(card_path(run), card.model_card(run.resolve().name, metadata).encode())
+
+
+def _finish_trial(run: Path, best: Checkpoint, history: list[Epoch]) -> None:
+    """Leave what a run without test pictures has shown."""
+    progress.write_metrics(run / "metrics.jsonl", history)
+    write_atomically(run / "curves.png", pictures.curves(history))
+    checkpoint.save(checkpoint_path(run), replace(best.metadata, history=_without_readings(history)), best.weights)
+
+
+def _mistakes(held: Split, logits: Tensor, metadata: Metadata) -> bytes:
     """The worst of them on the pictures held out: the test pictures are for figures, not for looking at."""
-    classifier = best.build_classifier().to(on)
-    with device.mixed_precision(on):
-        logits = evaluate.predict(classifier.network, classifier.preprocess, held.images.to(on))
-    probabilities = torch.softmax(logits.cpu() / best.metadata.temperature, dim=1)
-    return pictures.mistakes(held.images.cpu(), held.labels.cpu(), probabilities, best.metadata.classes)
+    probabilities = torch.softmax(logits / metadata.temperature, dim=1)
+    return pictures.mistakes(held.images.cpu(), held.labels.cpu(), probabilities, metadata.classes)
 
 
 def _without_readings(history: list[Epoch]) -> list[Epoch]:

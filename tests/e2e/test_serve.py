@@ -59,6 +59,7 @@ def test_a_photograph_is_classified(server: Server, tiny_bundle: Bundle, cat: by
     (prediction,) = answer.json()["predictions"]
     assert prediction["filename"] == "cat.jpg"
     assert prediction["label"] in tiny_bundle.classes
+    assert prediction["unknown"] in (True, False)
 
 
 def test_a_photograph_may_be_the_body(server: Server, cat: bytes) -> None:

@@ -63,7 +63,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
         pytest.param(7, id="metrics of epoch 1"),
         pytest.param(11, id="state of epoch 2"),
         pytest.param(17, id="state of epoch 3"),
-        pytest.param(31, id="finished checkpoint"),
+        pytest.param(33, id="finished checkpoint"),
     ],
 )
 def test_a_disk_that_fills_up_during_a_run_costs_no_finished_epoch(

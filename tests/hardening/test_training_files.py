@@ -94,10 +94,10 @@ def test_safetensors_of_another_project_are_refused(header: dict[str, str] | Non
         checkpoint.load(good)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_another_format_version_is_refused_with_the_way_out(version: object, good: Path) -> None:
     rewrite(good, "alexnet", lambda _, description: description.update(format_version=version))
-    with pytest.raises(CheckpointError, match=f"format {version}, this version reads format 1; use the version"):
+    with pytest.raises(CheckpointError, match=f"format {version}, this version reads formats 1 and 2; use the version"):
         checkpoint.load(good)
 
 
@@ -126,6 +126,13 @@ def test_a_checkpoint_that_cannot_be_read_is_named(kind: str, tmp_path: Path) ->
 def test_the_state_of_a_run_with_other_settings_is_refused(options: dict[str, Any], named: str, run: Path) -> None:
     with pytest.raises(ResumeError, match=f"belongs to a run with other settings: {named}; give the same ones"):
         quick_train(run, go_on=True, **options)
+
+
+def test_a_state_from_before_a_recipe_had_some_field_goes_on(run: Path) -> None:
+    rewrite(
+        resume.state_path(run), resume.HEADER_KEY, lambda _, description: description["identity"]["recipe"].pop("ema")
+    )
+    assert len(quick_train(run, go_on=True).metadata.history) == 3
 
 
 @pytest.mark.parametrize(

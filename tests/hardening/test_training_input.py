@@ -131,7 +131,7 @@ def test_an_out_folder_that_cannot_be_made_is_found_before_the_first_epoch(tmp_p
 
 def test_a_recipe_for_an_unknown_network_is_refused_with_the_valid_names() -> None:
     with pytest.raises(
-        RecipeError, match="unknown network 'vgg'; there are: alexnet, alexnet-32-big, alexnet-bn, compact"
+        RecipeError, match="unknown network 'vgg'; there are: alexnet, alexnet-32, alexnet-32-big, alexnet-bn, compact"
     ):
         RECIPE.changed({"network": "vgg"})
 

@@ -82,6 +82,8 @@ def test_two_processes_reach_the_weights_of_one(even: Path, folder: Path, tmp_pa
     for measure in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
         assert two.metadata.history[0][measure] == pytest.approx(one.metadata.history[0][measure], abs=1e-5)
     assert two.metadata.accuracy == one.metadata.accuracy
+    assert two.metadata.temperature == pytest.approx(one.metadata.temperature, rel=0.01)
+    assert two.metadata.energy_threshold == pytest.approx(one.metadata.energy_threshold, abs=1e-3)
 
 
 def test_a_batch_that_cannot_be_shared_evenly_changes_nothing(folder: Path, tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_pictures_sent_as_files_are_classified_as_well_as_the_run_measured(
     assert right == pytest.approx(tiny_run.metadata.accuracy["test"], abs=1 / len(test))
 
 
+@pytest.mark.parametrize("name", ["onnx-cpu", "torch-cpu"])
+def test_an_engine_flags_few_of_the_pictures_it_was_trained_for(name: str, tiny_bundle: Bundle) -> None:
+    test = sources.load("synthetic", None).test
+    uploads = [Upload(None, as_png(picture)) for picture in test.images.numpy()]
+    predictions = classify(uploads, engines.load(name, tiny_bundle), tiny_bundle, top_k=1, max_pixels=1024)
+    assert np.mean([prediction["unknown"] for prediction in predictions]) < 0.15  # 5 % of validation, by design
+
+
 def test_the_bundles_weights_are_the_runs_checkpoint(tiny_run: Result, tiny_bundle: Bundle) -> None:
     assert tiny_bundle.load(WEIGHTS) == tiny_run.path.read_bytes()
 

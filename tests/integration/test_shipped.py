@@ -53,6 +53,12 @@ def test_its_card_states_the_figures_of_its_checkpoint(shipped: bundle.Bundle) -
     assert f"{len(found.history)} epochs" in card
 
 
+def test_it_was_made_before_calibration_and_says_so(shipped: bundle.Bundle) -> None:
+    found = checkpoint.decode(shipped.load(bundle.WEIGHTS), bundle.WEIGHTS).metadata
+    assert (found.temperature, found.energy_threshold, found.measures) == (1.0, None, {})
+    assert shipped.energy_threshold is None
+
+
 def test_exporting_its_checkpoint_again_gives_the_same_outputs(shipped: bundle.Bundle) -> None:
     source = checkpoint.decode(shipped.load(bundle.WEIGHTS), bundle.WEIGHTS)
     again = graph.to_onnx(source.build_classifier(), size=shipped.size, channels=3, classes=shipped.classes)

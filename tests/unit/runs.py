@@ -48,9 +48,9 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def undrawn() -> Iterator[None]:
-    """Curves, confusion and mistakes take longer to draw than a tiny network to train."""
+    """The pictures of a run take longer to draw than a tiny network to train."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("curves", "confusion", "mistakes"):
+        for name in ("curves", "confusion", "mistakes", "reliability"):
             patch.setattr(run_pictures, name, lambda *_: run_pictures.grid(torch.zeros(0, 4, 4, 3)))
         yield
 

@@ -41,7 +41,9 @@ def test_loading_a_file_gives_its_bytes(tiny_bundle: Bundle) -> None:
     assert tiny_bundle.load(bundle.MODEL) == (tiny_bundle.directory / bundle.MODEL).read_bytes()
 
 
-@pytest.mark.parametrize("name", [bundle.MODEL, bundle.WEIGHTS, bundle.SELFCHECK, "README.md", "curves.png"])
+@pytest.mark.parametrize(
+    "name", [bundle.MODEL, bundle.WEIGHTS, bundle.SELFCHECK, "README.md", "curves.png", "reliability.png"]
+)
 def test_one_changed_bit_is_refused(copied: Path, name: str) -> None:
     content = bytearray((copied / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -89,10 +91,38 @@ def test_a_newer_format_is_refused(copied: Path) -> None:
         bundle.read(copied)
 
 
-@pytest.mark.parametrize("key", ["format_version", "name", "classes", "input", "variants", "files", "temperature"])
+@pytest.mark.parametrize(
+    "key", ["format_version", "name", "classes", "input", "variants", "files", "temperature", "energy_threshold"]
+)
 def test_a_missing_entry_is_named(copied: Path, key: str) -> None:
     edit(copied, lambda document: document.pop(key))
     with pytest.raises(BundleError, match=key):
+        bundle.read(copied)
+
+
+def test_format_1_is_read_as_unable_to_tell_the_unknown(copied: Path) -> None:
+    def age(document: dict[str, Any]) -> None:
+        document["format_version"] = 1
+        del document["energy_threshold"], document["calibration_error"]
+
+    edit(copied, age)
+    assert bundle.read(copied).energy_threshold is None
+
+
+def test_a_bundle_without_a_threshold_says_so(copied: Path) -> None:
+    edit(copied, lambda document: document.update(energy_threshold=None))
+    assert bundle.read(copied).energy_threshold is None
+
+
+def test_a_threshold_is_read_as_it_was_written(copied: Path) -> None:
+    edit(copied, lambda document: document.update(energy_threshold=-0.1))
+    assert bundle.read(copied).energy_threshold == -0.1
+
+
+@pytest.mark.parametrize("threshold", ["-3", True, [], float("nan"), float("-inf")])
+def test_an_unusable_threshold_is_refused(copied: Path, threshold: object) -> None:
+    edit(copied, lambda document: document.update(energy_threshold=threshold))
+    with pytest.raises(BundleError, match="'energy_threshold' must be a finite number"):
         bundle.read(copied)
 
 

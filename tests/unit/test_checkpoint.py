@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import torch
 
 from tests.conftest import ROOT
 from tests.unit.runs import METADATA, saved_checkpoint, weights
-from training import checkpoint
+from training import checkpoint, tensorfile
 from training.checkpoint import CheckpointError
 
 ELSEWHERE = """
 from hashlib import sha256
 from tests.unit.runs import METADATA, weights
-from training import checkpoint
+from training import checkpoint, tensorfile
 backwards = dict(reversed(weights().items()))
 print(sha256(checkpoint.encode(METADATA, backwards)).hexdigest())
 """
@@ -50,6 +50,42 @@ def test_metadata_survive_the_round_trip(good: Path) -> None:
 def test_a_loaded_checkpoint_is_saved_as_the_same_bytes(good: Path) -> None:
     loaded = checkpoint.load(good)
     assert checkpoint.encode(loaded.metadata, loaded.weights) == good.read_bytes()
+
+
+def as_format_1(added: dict[str, object] | None = None) -> bytes:
+    """The good checkpoint as the first format had it, with further entries."""
+    since = {"energy_threshold", "measures"}
+    before = {name: value for name, value in asdict(METADATA).items() if name not in since}
+    return tensorfile.encode(weights(), "alexnet", before | {"format_version": 1} | (added or {}))
+
+
+def test_format_1_is_read_as_never_calibrated(good: Path) -> None:
+    old, new = checkpoint.decode(as_format_1(), "old"), checkpoint.load(good)
+    assert old.metadata == replace(new.metadata, weights_sha256="")
+    assert (old.metadata.temperature, old.metadata.energy_threshold, old.metadata.measures) == (1.0, None, {})
+    assert all(torch.equal(old.weights[name], tensor) for name, tensor in new.weights.items())
+
+
+def test_format_1_is_written_as_the_current_one(good: Path) -> None:
+    old = checkpoint.decode(as_format_1(), "old")
+    assert checkpoint.encode(old.metadata, old.weights) == good.read_bytes()
+
+
+def test_format_1_with_entries_of_format_2_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="unknown or missing in its description: energy_threshold"):
+        checkpoint.decode(as_format_1({"energy_threshold": -3.0}), "mixed")
+
+
+def test_format_2_without_its_own_entries_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="unknown or missing in its description: energy_threshold, measures"):
+        checkpoint.decode(as_format_1({"format_version": 2}), "mixed")
+
+
+def test_figures_survive_the_round_trip(tmp_path: Path) -> None:
+    figures = {"confusion": [[3, 1], [0, 4]], "calibration": {"before": [{"count": 1, "confidence": 0.1}]}}
+    measured = replace(METADATA, temperature=1.25, energy_threshold=-0.1, measures=figures)
+    checkpoint.save(tmp_path / "measured", measured, weights())
+    assert replace(checkpoint.load(tmp_path / "measured").metadata, weights_sha256="") == measured
 
 
 def test_the_order_of_weights_and_data_does_not_change_the_bytes() -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from export.bundle import Outputs
+from export.bundle import Bundle, Outputs
 from service.classify import MAX_BATCH, Upload, classify
-from tests.unit.fakes import BUNDLE, CLASSES, ChannelEngine, owner, png
+from tests.unit.fakes import BUNDLE, CLASSES, SIZE, TELLING, ChannelEngine, encoded, owner, png
 from training.pixels import Pixels
 
 
@@ -142,6 +143,51 @@ def test_the_best_class_is_repeated_as_the_first_of_top() -> None:
 def test_probabilities_are_rounded_to_six_digits() -> None:
     (entry,) = answers([png(0)], FixedEngine(1 / 3, 0, 0), 1)
     assert entry["probability"] == 0.333333
+
+
+def told(contents: list[bytes], bundle: Bundle = TELLING, top_k: int = 3) -> list[Any]:
+    """What predictions say of being unknown; None where they say nothing."""
+    uploads = [Upload(None, content) for content in contents]
+    found = classify(uploads, ChannelEngine(), bundle, top_k=top_k, max_pixels=1000)
+    return [entry.get("unknown") for entry in found]
+
+
+def test_a_picture_on_the_threshold_is_not_unknown_and_one_just_above_it_is() -> None:
+    assert told([png(101), png(100), png(99)]) == [False, False, True]
+
+
+def test_the_energy_is_that_of_all_logits_and_not_the_largest_alone() -> None:
+    # Two classes at 99.5 have together the energy -(99.5 + ln 2), which is below -100.
+    two = Image.new("RGB", (SIZE, SIZE), (99, 99, 0))
+    two.paste((100, 100, 0), (0, 0, SIZE, SIZE // 2))
+    assert told([png(99), encoded(two, "PNG")]) == [True, False]
+
+
+def test_a_bundle_without_a_threshold_says_nothing_of_the_unknown() -> None:
+    for document in (BUNDLE.document, {**BUNDLE.document, "energy_threshold": None}):
+        bundle = replace(BUNDLE, document=document)
+        (entry,) = classify([Upload(None, png(1))], ChannelEngine(), bundle, top_k=3, max_pixels=1000)
+        assert "unknown" not in entry
+
+
+def test_an_unknown_picture_still_gets_its_classes() -> None:
+    (entry,) = classify([Upload("x", png(99))], ChannelEngine(), TELLING, top_k=2, max_pixels=1000)
+    (plain,) = classify([Upload("x", png(99))], ChannelEngine(), BUNDLE, top_k=2, max_pixels=1000)
+    assert entry == {**plain, "unknown": True}
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3])
+def test_how_many_classes_are_asked_for_does_not_matter_to_the_unknown(top_k: int) -> None:
+    assert told([png(100), png(99)], top_k=top_k) == [False, True]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_picture_of_a_random_mixture_is_judged_by_itself(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    reds = generator.integers(60, 140, size=2 * MAX_BATCH + 5).tolist()
+    bad = set(generator.choice(len(reds), size=len(reds) // 3, replace=False).tolist())
+    contents = [b"not a picture" if place in bad else png(red) for place, red in enumerate(reds)]
+    assert told(contents) == [None if place in bad else red < 100 for place, red in enumerate(reds)]
 
 
 def test_no_upload_gives_no_answer() -> None:

@@ -1,5 +1,6 @@
 """python -m export: a bundle and status 0, or a reason, status 1 and nothing written."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from export import __main__ as command
 from export import bundle, parity
-from export.bundle import Outputs
+from export.bundle import Bundle, Outputs
 from training import checkpoint
 from training.loop import Result
 from training.pixels import Pixels
@@ -22,6 +23,34 @@ def test_a_checkpoint_becomes_a_bundle_and_a_stored_model(
     assert status == 0
     assert f"alexnet:{written.version}" in capsys.readouterr().out
     assert written.load(bundle.WEIGHTS) == tiny_run.path.read_bytes()
+
+
+def test_a_bundle_tells_temperature_threshold_and_calibration_of_its_checkpoint(
+    tiny_run: Result, tiny_bundle: Bundle
+) -> None:
+    metadata, document = tiny_run.metadata, tiny_bundle.document
+    figures = metadata.measures["calibration"]
+    assert document["temperature"] == metadata.temperature != 1.0
+    assert document["energy_threshold"] == metadata.energy_threshold == tiny_bundle.energy_threshold
+    assert document["calibration_error"] == {"before": figures["error_before"], "after": figures["error_after"]}
+
+
+def test_a_bundle_has_every_picture_that_its_card_shows(tiny_run: Result, tiny_bundle: Bundle) -> None:
+    shown = re.findall(r"\]\((.*\.png)\)", tiny_bundle.load("README.md").decode())
+    assert shown == ["confusion.png", "reliability.png", "curves.png"]
+    for name in shown:
+        assert tiny_bundle.load(name) == (tiny_run.path.parent / name).read_bytes()
+
+
+def test_a_checkpoint_that_was_never_calibrated_is_exported_without_figures(tiny_run: Result, tmp_path: Path) -> None:
+    source = checkpoint.load(tiny_run.path)
+    never = replace(source.metadata, temperature=1.0, energy_threshold=None, measures={})
+    checkpoint.save(tmp_path / "x.safetensors", never, source.weights)
+    assert command.main([str(tmp_path / "x.safetensors"), "--out", str(tmp_path / "bundle")]) == 0
+    written = bundle.read(tmp_path / "bundle")
+    assert (written.document["energy_threshold"], written.document["calibration_error"]) == (None, None)
+    assert {"confusion.png", "reliability.png"}.isdisjoint(written.document["files"])
+    assert "## Calibration" not in written.load("README.md").decode()
 
 
 def test_a_note_stands_in_the_card(tiny_run: Result, tmp_path: Path) -> None:

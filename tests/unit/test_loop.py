@@ -57,12 +57,12 @@ def test_the_checkpoint_is_the_only_model_beside_the_folders(quick_run: Result) 
 
 def test_a_run_leaves_checkpoint_card_metrics_pictures_stages_events_and_the_state_to_resume(quick_run: Result) -> None:
     left = {path.name for path in quick_run.path.parent.iterdir()}
-    pictures = {"confusion.png", "curves.png", "mistakes.png"}
+    pictures = {"confusion.png", "curves.png", "mistakes.png", "reliability.png"}
     folders = {"resume", "stages", "tensorboard"}
     assert left == {"card.md", "checkpoint.safetensors", "metrics.jsonl"} | pictures | folders
 
 
-@pytest.mark.parametrize("name", ["confusion", "curves", "mistakes"])
+@pytest.mark.parametrize("name", ["confusion", "curves", "mistakes", "reliability"])
 def test_the_pictures_are_pngs(name: str, quick_run: Result) -> None:
     with Image.open(quick_run.path.parent / f"{name}.png") as image:
         image.load()
@@ -119,7 +119,7 @@ def test_the_test_pictures_are_read_once_at_the_end(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(epoch, "predict", recorded(predict, seen))
     monkeypatch.setattr(evaluate, "predict", recorded(predict, seen))
     quick_train(tmp_path)
-    assert seen == [30, 30, 30, 60, 30]  # the last ones are looked at for their mistakes
+    assert seen == [30, 30, 30, 30, 60]  # three epochs, then the best one again in fp32
 
 
 def test_the_same_seed_gives_the_same_weights(quick_run: Result, tmp_path: Path) -> None:

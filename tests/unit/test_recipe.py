@@ -23,6 +23,7 @@ CHOICES = {
     "optimizer": "sgd, nesterov, adam, adamw, muon",
     "schedule": "constant, step, multi-step, cosine, one-cycle, plateau",
     "threshold_mode": "abs, rel",
+    "stored_as": "float32, float16",
 }
 STRUCTURES = ("network", "stages", "arguments", "decay_at")
 NETWORKS = "alexnet, alexnet-32, alexnet-32-big, alexnet-bn, compact, lenet, simple-cnn"

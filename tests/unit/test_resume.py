@@ -38,7 +38,8 @@ def assert_same_end(resumed: Result, uninterrupted: Result) -> None:
     assert ends.keys() == expected.keys()
     assert all(torch.equal(ends[name], expected[name]) for name in expected)
     assert resumed.metadata.weights_sha256 == uninterrupted.metadata.weights_sha256
-    assert resumed.metadata.accuracy == uninterrupted.metadata.accuracy
+    for name in ("accuracy", "temperature", "energy_threshold", "measures"):
+        assert getattr(resumed.metadata, name) == getattr(uninterrupted.metadata, name)
     assert measured(resumed) == measured(uninterrupted)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit.fakes import BUNDLE, CLASSES, ChannelEngine, ask, images, owner, png, serving_app
+from tests.unit.fakes import BUNDLE, CLASSES, TELLING, ChannelEngine, ask, images, owner, png, serving_app
 
 
 def classify(**options: Any) -> httpx.Response:
@@ -126,6 +126,14 @@ def test_the_model_is_described_with_its_engine() -> None:
             "passed_over": {"onnx-cuda": "there is no NVIDIA driver here"},
         },
     }
+
+
+def test_answers_tell_the_unknown_where_the_model_can() -> None:
+    app = serving_app(bundle=TELLING)
+    predictions = ask(app, "POST", "/classify", files=images(png(100), b"text", png(99))).json()["predictions"]
+    assert [prediction.get("unknown") for prediction in predictions] == [False, None, True]
+    assert predictions[1].keys() == {"filename", "error"}
+    assert ask(app, "GET", "/model").json()["energy_threshold"] == -100
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/model"), ("POST", "/classify")])

@@ -7,6 +7,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.unit.runs import RECIPE
+from tests.unit.runs import pictures as runs_pictures
+from training import calibration, checkpoint, evaluate, loop
+from training.calibration import Calibration
+from training.data.dataset import Split
 from training.loop import Result
 from training.reports import pictures
 
@@ -42,6 +47,11 @@ def answered(confidences: list[float]) -> Tensor:
 def epoch(number: int) -> dict[str, float]:
     measures = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
     return {"epoch": number} | dict.fromkeys(measures, 1 / number)
+
+
+def held_out() -> Split:
+    """The pictures that a quick run selects on."""
+    return loop.part(RECIPE, runs_pictures(), seed=0).held
 
 
 def test_a_grid_shows_pictures_row_by_row() -> None:
@@ -122,6 +132,38 @@ def test_another_confusion_is_another_picture() -> None:
     assert pictures.confusion(first, ("a", "b")) == pictures.confusion(first, ("a", "b"))
 
 
+def calibrated(confidences: list[float], labels: list[int], temperature: float = 2.0) -> Calibration:
+    """The calibration of three classes' logits that give these confidences to the second."""
+    return calibration.measure(answered(confidences).log(), torch.tensor(labels), temperature)
+
+
+@pytest.mark.parametrize(
+    ("confidences", "labels"),
+    [
+        pytest.param([0.9], [1], id="one picture"),
+        pytest.param([0.4, 0.5, 0.6, 0.99], [0, 1, 1, 2], id="too sure and not sure enough"),
+        pytest.param([0.99] * 4, [0] * 4, id="nothing right"),
+    ],
+)
+def test_reliability_is_a_picture_whatever_the_bins_hold(confidences: list[float], labels: list[int]) -> None:
+    found = calibrated(confidences, labels)
+    assert opened(pictures.reliability(found)).size == (1080, 600)
+    assert pictures.reliability(found) == pictures.reliability(found)
+
+
+def test_another_accuracy_number_or_temperature_is_another_picture_of_reliability() -> None:
+    drawn = {
+        pictures.reliability(found)
+        for found in (
+            calibrated([0.9, 0.8], [1, 1]),
+            calibrated([0.9, 0.8], [1, 0]),
+            calibrated([0.9, 0.9, 0.8], [1, 1, 1]),
+            calibrated([0.9, 0.8], [1, 1], temperature=1.5),
+        )
+    }
+    assert len(drawn) == 4
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 100])
 def test_curves_are_a_picture_whatever_the_number_of_epochs(epochs: int) -> None:
     history = [epoch(number) for number in range(1, epochs + 1)]
@@ -129,14 +171,15 @@ def test_curves_are_a_picture_whatever_the_number_of_epochs(epochs: int) -> None
     assert pictures.curves(history) == pictures.curves(history)
 
 
-@pytest.mark.parametrize("name", ["curves", "confusion", "mistakes"])
+@pytest.mark.parametrize("name", ["curves", "confusion", "mistakes", "reliability"])
 def test_a_run_leaves_its_pictures(name: str, quick_run: Result) -> None:
     image = opened((quick_run.path.parent / f"{name}.png").read_bytes())
     assert min(image.size) > 0
 
 
 def test_a_runs_mistakes_are_among_the_pictures_held_out(quick_run: Result) -> None:
-    held = quick_run.metadata.data["validation"]
-    wrong = held - round(held * quick_run.metadata.accuracy["validation"])
+    classifier, held = checkpoint.load(quick_run.path).build_classifier(), held_out()
+    logits = evaluate.predict(classifier.network, classifier.preprocess, held.images)
+    wrong = int((logits.argmax(dim=1) != held.labels).sum())
     sheet = opened((quick_run.path.parent / "mistakes.png").read_bytes())
     assert sheet.height == -(-wrong // 9) * CAPTIONED

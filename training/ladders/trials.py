@@ -24,17 +24,17 @@ def flagship_trials() -> dict[str, Recipe]:
     """The trials by name: shapes of about the same cost first, then ways of training the first shape."""
     return {
         "plain": _START,
-        "kernels-5": _shaped(kernels=(5, 3, 3, 3, 3)),
         "two-at-32": _shaped(widths=(24, 96, 256, 320, 320), pools=(1, 2, 2, 1, 2), hidden=(256, 128)),
         "two-at-16": _shaped(widths=(64, 120, 240, 320, 320), pools=(2, 1, 2, 1, 2), hidden=(256, 128)),
-        "whitened": replace(_START, first_convolution="frozen"),
-        "alternate-flip": replace(_START, alternate_flip=True),
-        "bias-rate": replace(_START, bias_rate=8.0),
         "muon": _MUON,
+        "whitened": replace(_START, first_convolution="frozen"),
+        "bias-rate": replace(_START, bias_rate=8.0),
+        "cutmix": replace(_START, cutout=0, cutmix=0.5),
+        "no-cutout": replace(_START, cutout=0),
+        "alternate-flip": replace(_START, alternate_flip=True),
         "averaged": replace(_START, ema=0.98),
         "no-smoothing": replace(_START, label_smoothing=0.0),
-        "no-cutout": replace(_START, cutout=0),
-        "cutmix": replace(_START, cutout=0, cutmix=0.5),
+        "kernels-5": _shaped(kernels=(5, 3, 3, 3, 3)),
         "dropout": _shaped(dropout=0.3),
     }
 

@@ -3,34 +3,57 @@
 from training import ancestry
 from training.checkpoint import Metadata
 from training.recipe import Recipe, from_mapping
+from training.reports import findings
 from training.reports.progress import best_epoch, training_seconds
 
 
 def model_card(name: str, metadata: Metadata, note: str = "") -> str:
     """What the model is, how it was made, on what, for how long, and what it scored; `note` follows the accuracies."""
-    data, recipe = metadata.data, from_mapping(metadata.recipe)
-    best = best_epoch(metadata.history)
-    minutes = training_seconds(metadata) / 60
     colours = "RGB" if metadata.channels == 3 else "grey"
-    stages = "; ".join(
-        f"{stage.epochs} epochs, batches of {stage.batch_size}, learning rate {stage.learning_rate}"
-        for stage in recipe.stages
-    )
     lines = [
         f"# {name}",
         "",
         f"An image classifier: network `{metadata.network}`, {metadata.size}x{metadata.size} {colours} pictures, "
         f"{len(metadata.classes)} classes: {_shortened(metadata.classes)}.",
         "",
+        *_accuracy(metadata),
+        *([note, ""] if note else []),
+        *(["![Who is taken for whom](confusion.png)", ""] if "confusion" in metadata.measures else []),
+        *findings.sections(metadata),
+        *_making(metadata),
+        "## Limits",
+        "",
+        f"It knows these {len(metadata.classes)} classes and no others: every picture gets one of them"
+        f"{_flagged(metadata)}. A picture is scaled to {metadata.size}x{metadata.size} pixels, so the object should "
+        "fill most of it.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _accuracy(metadata: Metadata) -> list[str]:
+    data, found = metadata.data, metadata.accuracy
+    return [
         "## Accuracy",
         "",
         "| pictures | number | accuracy |",
         "|---|---|---|",
-        f"| test, read once after the last epoch | {data['test']:,} | **{metadata.accuracy['test']:.2%}** |",
-        f"| validation, which chose the epoch | {data['validation']:,} | {metadata.accuracy['validation']:.2%} |",
-        f"| training, augmented, while learning | {data['fit']:,} | {best['train_accuracy']:.2%} |",
+        f"| test, read once after the last epoch | {data['test']:,} | **{found['test']:.2%}** |",
+        f"| validation, which chose the epoch | {data['validation']:,} | {found['validation']:.2%} |",
+        "| training, augmented, while learning | "
+        f"{data['fit']:,} | {best_epoch(metadata.history)['train_accuracy']:.2%} |",
         "",
-        *([note, ""] if note else []),
+    ]
+
+
+def _making(metadata: Metadata) -> list[str]:
+    data, recipe = metadata.data, from_mapping(metadata.recipe)
+    stages = "; ".join(
+        f"{stage.epochs} epochs, batches of {stage.batch_size}, learning rate {stage.learning_rate}"
+        for stage in recipe.stages
+    )
+    minutes = training_seconds(metadata) / 60
+    return [
         "## How it was made",
         "",
         f"- Data: `{data['name']}`, {data['fit'] + data['validation']:,} training pictures: {data['fit']:,} to fit and "
@@ -39,7 +62,7 @@ def model_card(name: str, metadata: Metadata, note: str = "") -> str:
         f"- Recipe: {_optimisation(recipe)}; {stages}.",
         f"- Augmentation: {_augmentation(recipe)}.",
         f"- {len(metadata.history)} epochs in {minutes:.0f} minutes on {metadata.provenance['device']}; the weights "
-        f"are those of epoch {best['epoch']:.0f}. Seed {metadata.seed}.",
+        f"are those of epoch {best_epoch(metadata.history)['epoch']:.0f}. Seed {metadata.seed}.",
         *_ancestors(metadata),
         f"- Code: commit {metadata.provenance['commit'] or 'unknown'}; "
         + ", ".join(f"{library} {version}" for library, version in metadata.provenance["versions"].items())
@@ -47,13 +70,11 @@ def model_card(name: str, metadata: Metadata, note: str = "") -> str:
         "",
         "![Loss and accuracy by epoch](curves.png)",
         "",
-        "## Limits",
-        "",
-        f"It knows these {len(metadata.classes)} classes and no others: every picture gets one of them. A picture is "
-        f"scaled to {metadata.size}x{metadata.size} pixels, so the object should fill most of it.",
-        "",
     ]
-    return "\n".join(lines)
+
+
+def _flagged(metadata: Metadata) -> str:
+    return "" if metadata.energy_threshold is None else ", and some that it cannot know are flagged as unknown"
 
 
 def _ancestors(metadata: Metadata) -> list[str]:
@@ -76,6 +97,7 @@ def _optimisation(recipe: Recipe) -> str:
         *([f"first convolution {recipe.first_convolution}"] if recipe.first_convolution != "random" else []),
         f"label smoothing {recipe.label_smoothing}",
         *([f"weights averaged with decay {recipe.ema}"] if recipe.ema else []),
+        *(["weights stored as float16"] if recipe.stored_as == "float16" else []),
         *(["a softmax before the loss's own"] if recipe.softmax_in_network else []),
     ]
     return ", ".join(parts)

@@ -1,21 +1,23 @@
-"""The pictures that a run leaves, as PNG bytes: curves, confusion matrix, grids of the pictures themselves."""
+"""The pictures that a run leaves, as PNG bytes: curves, confusion matrix, reliability, grids of pictures."""
 
 import io
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from training.calibration import Bin, Calibration, calibration_error
 from training.resume import Epoch
 
 GRID = 36  # pictures
 TILE = 96  # pixels at which a picture of a grid is shown
 CAPTION = 28
-GREY, BLUE = "#8a8f98", "#0b6e99"
+GREY, BLUE, PALE_BLUE, PALE_RED = "#8a8f98", "#0b6e99", "#7fb9d1", "#eab0a4"
 # More classes cannot be read on a picture's edge.
 MOST_CLASSES_NAMED = 60
 
@@ -59,6 +61,42 @@ def confusion(counts: Tensor, classes: Sequence[str]) -> bytes:
             count = str(int(counts[row, column]))
             axes.text(column, row, count, ha="center", va="center", fontsize=7, color=colour)
     return _png(figure)
+
+
+def reliability(found: Calibration) -> bytes:
+    """Share of right answers by confidence before and after the temperature, over how many pictures have which."""
+    figure = _figure(9, 5)
+    axes = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.4, 1), gridspec_kw={"wspace": 0.06})
+    titles = ("as the network gives them", f"at temperature {found.temperature:.2f}")
+    for column, (title, bins) in enumerate(zip(titles, (found.before, found.after), strict=True)):
+        shares, counts = axes[:, column]
+        shares.set_title(f"{title}: calibration error {calibration_error(bins):.2%}", loc="left", fontsize=10)
+        _draw_bins(shares, counts, bins)
+        counts.set_xlabel("confidence in %")
+    axes[0, 0].set_ylabel("right answers in %")
+    axes[1, 0].set_ylabel("pictures in %")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return _png(figure)
+
+
+def _draw_bins(shares: Axes, counts: Axes, bins: Sequence[Bin]) -> None:
+    """Bars from 0 to the lesser of accuracy and confidence, and on them what one of the two has more."""
+    width, total = 100 / len(bins), sum(entry.count for entry in bins)
+    middles = [width * (number + 0.5) for number in range(len(bins))]
+    lesser = [100 * min(entry.accuracy, entry.confidence) for entry in bins]
+    more = [100 * max(entry.accuracy - entry.confidence, 0) for entry in bins]
+    fewer = [100 * max(entry.confidence - entry.accuracy, 0) for entry in bins]
+    shares.bar(middles, lesser, 0.92 * width, color=BLUE, label="right answers")
+    shares.bar(middles, more, 0.92 * width, lesser, color=PALE_BLUE, label="more than the confidence says")
+    shares.bar(middles, fewer, 0.92 * width, lesser, color=PALE_RED, label="fewer than it says")
+    shares.plot([0, 100], [0, 100], "--", color="black", lw=0.8, label="perfectly calibrated")
+    counts.bar(middles, [100 * entry.count / total for entry in bins], 0.92 * width, color=GREY)
+    shares.set_ylim(0, 100)
+    for axes in (shares, counts):
+        axes.set_xlim(0, 100)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
 
 
 def mistakes(images: Tensor, labels: Tensor, probabilities: Tensor, classes: Sequence[str]) -> bytes:

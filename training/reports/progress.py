@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from rich.table import Table
 
+from training import calibration
 from training.checkpoint import Metadata
 from training.files import write_atomically
 from training.resume import Epoch
@@ -62,6 +63,8 @@ def final_table(metadata: Metadata) -> Table:
     table.add_row("validation accuracy", f"{metadata.accuracy['validation']:.2%} ({data['validation']:,} pictures)")
     if "test" in metadata.accuracy:
         table.add_row("test accuracy", f"{metadata.accuracy['test']:.2%} ({data['test']:,} pictures)")
+    if "calibration" in metadata.measures:  # not in a run that an older version finished
+        table.add_row("calibration error", calibration.errors(calibration.from_json(metadata.measures["calibration"])))
     table.add_row("time", f"{training_seconds(metadata) / 60:.1f} minutes")
     return table
 
