@@ -46,8 +46,13 @@ class EngineError(Exception):
 class Engine(Protocol):
     """Runs the bundle's network on one device."""
 
-    name: str
-    device: str
+    @property
+    def name(self) -> str:
+        """One of ENGINES."""
+
+    @property
+    def device(self) -> str:
+        """cuda or cpu."""
 
     def run(self, images: Pixels) -> Outputs:
         """Classify uint8 images [N, H, W, C]."""
