@@ -156,13 +156,14 @@ def alexnet_32(
     classes: int,
     channels: int,
     size: int,
-    widths: Sequence[int] = (64, 192, 384, 256, 256),
-    kernels: Sequence[int] = (5, 5, 3, 3, 3),
-    pools: Sequence[int] = (2, 2, 1, 1, 2),
-    hidden: Sequence[int] = (512, 256),
+    widths: Sequence[int] = (24, 96, 256, 320, 320),
+    kernels: Sequence[int] = (3, 3, 3, 3, 3),
+    pools: Sequence[int] = (1, 2, 2, 1, 2),
+    hidden: Sequence[int] = (256, 128),
     dropout: float = 0.0,
 ) -> nn.Sequential:
-    """The flagship: five convolutions, three linear layers, batch norm before every ReLU.
+    """The flagship: five convolutions, three linear layers, batch norm before every ReLU; 3,250,426 parameters and
+    186,033,408 multiply-adds a picture for CIFAR-10.
 
     `widths`, `kernels` (odd) and `pools` give every convolution its channels, its kernel's side and the side of the
     pooling window after it (1: none).

@@ -10,7 +10,7 @@ from training.recipe import Recipe, Stage
 
 _START = Recipe(
     network="alexnet-32",
-    arguments={"kernels": (3, 3, 3, 3, 3)},
+    arguments={"widths": (64, 192, 384, 256, 256), "pools": (2, 2, 1, 1, 2), "hidden": (512, 256)},
     stages=(Stage(8, 128, 0.15),),
     label_smoothing=0.1,
     train_images=12_000,
