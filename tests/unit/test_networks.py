@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from training import networks
+from training.summary import summarise
 
 # The classic network and S0's need pictures or memory of their own.
 NAMES = ["alexnet-32", "alexnet-bn", "compact", "lenet", "simple-cnn"]
@@ -125,6 +126,12 @@ def test_alexnet_32_has_alexnets_shape() -> None:
     assert len(layers(network, nn.ReLU)) == 7
     known = (nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Linear)
     assert {type(module) for module in network.modules()} <= set(known)
+
+
+def test_alexnet_32_keeps_to_the_limits_of_its_class() -> None:
+    summary = summarise("alexnet-32")
+    assert (summary.parameters, summary.multiply_adds) == (3_250_426, 186_265_978)
+    assert summary.parameters <= 4_500_000 and summary.multiply_adds <= 200_000_000
 
 
 def test_alexnet_32_pools_where_it_is_asked_to() -> None:

@@ -97,7 +97,8 @@ DOCUMENTED = sorted(NETWORKS)
 
 
 def test_an_unknown_recipe_is_refused_with_the_valid_names() -> None:
-    with pytest.raises(RecipeError, match="unknown recipe 'alexnet'; there are: alexnet-bn, compact, s0, s1, "):
+    valid = "alexnet-bn, compact, flagship, flagship-fast, s0, s1, "
+    with pytest.raises(RecipeError, match=f"unknown recipe 'alexnet'; there are: {valid}"):
         named_recipe("alexnet")
 
 
@@ -109,7 +110,13 @@ def test_a_named_recipe_is_one_that_its_network_can_follow(name: str) -> None:
 
 
 def test_the_named_recipes_are_ours_and_those_of_the_documents() -> None:
-    assert sorted(RECIPES) == sorted(["alexnet-bn", "compact", *DOCUMENTED])
+    assert sorted(RECIPES) == sorted(["alexnet-bn", "compact", "flagship", "flagship-fast", *DOCUMENTED])
+
+
+def test_the_fast_flagship_is_the_same_network_in_eight_epochs() -> None:
+    flagship, fast = named_recipe("flagship"), named_recipe("flagship-fast")
+    assert (fast.network, fast.arguments) == (flagship.network, flagship.arguments)
+    assert fast.epochs == 8 < flagship.epochs
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
