@@ -17,6 +17,8 @@ _START = Recipe(
     test_images=0,
 )
 _TWO_AT_32 = {"widths": (24, 96, 256, 320, 320), "pools": (1, 2, 2, 1, 2), "hidden": (256, 128)}
+_POOLED = {**_TWO_AT_32, "pools": (1, 2, 2, 1, 4)}
+_TAPERED = {"widths": (24, 96, 320, 384, 384), "pools": (1, 2, 2, 2, 4), "hidden": (256, 128)}
 _TWO_AT_16 = {"widths": (64, 120, 240, 320, 320), "pools": (2, 1, 2, 1, 2), "hidden": (256, 128)}
 # Muon's steps have the same length whatever the gradient, so its rate is no relative of SGD's.
 _MUON = replace(_START, optimizer="muon", stages=(Stage(8, 128, 0.03),), weight_decay=0.02, bias_rate=2.0)
@@ -31,6 +33,8 @@ def flagship_trials() -> dict[str, Recipe]:
         "muon": _MUON,
         "whitened": replace(_START, first_convolution="frozen"),
         "muon-two-at-32": replace(_shaped(_MUON, _TWO_AT_32), first_convolution="frozen"),
+        "muon-pooled": replace(_shaped(_MUON, _POOLED), first_convolution="frozen"),
+        "muon-tapered": replace(_shaped(_MUON, _TAPERED), first_convolution="frozen"),
         "muon-two-at-16": replace(_shaped(_MUON, _TWO_AT_16), first_convolution="frozen"),
         "muon-whitened": replace(_MUON, first_convolution="frozen"),
         "muon-faster": replace(_MUON, stages=(Stage(8, 128, 0.06),)),
