@@ -1,4 +1,4 @@
-"""Command line: python -m service serve | check | bento | image"""
+"""Command line: python -m service serve | check | settings | bento | image"""
 
 import argparse
 import os
@@ -39,6 +39,10 @@ def _check(_: argparse.Namespace) -> None:
     print(f"{choice.engine.name}: serves {served.name}:{served.version}")
 
 
+def _settings(_: argparse.Namespace) -> None:
+    print(settings.document(), end="")
+
+
 def _bento(options: argparse.Namespace) -> None:
     print(f"Bento: {launch.build_bento(options.model)}")
 
@@ -57,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check", help="which engine would serve ALEXNET_MODEL here, and why not another")
     check.set_defaults(run=_check)
+    commands.add_parser("settings", help="docs/settings.md: every variable").set_defaults(run=_settings)
     commands.add_parser("bento", parents=[model], help="build a Bento with the model inside").set_defaults(run=_bento)
     image = commands.add_parser("image", parents=[model], help="build a Bento and a container image of it")
     image.add_argument("--backend", default="docker", help="docker (default), podman or buildah")

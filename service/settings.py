@@ -3,8 +3,9 @@
 Unknown `ALEXNET_*` variables are left alone: Kubernetes itself sets some for a service of that name.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
 
 ENGINES = ("onnx-cuda", "torch-cuda", "onnx-cpu", "torch-cpu")
 MEBIBYTE = 1 << 20
@@ -17,14 +18,54 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What an operator may choose."""
+class Kind:
+    """What values a variable takes: in words, and as a function that raises ValueError for any other text."""
 
-    model: str | None = None  # a tag of the BentoML store, e.g. alexnet:0123456789ab; None is the latest
-    engine: str = "auto"
-    max_body_mib: int = 10  # of a whole request
-    max_pictures: int = 256  # in one request
-    max_megapixels: int = 24  # of one picture, checked before it is decoded
+    allowed: str
+    parse: Callable[[str], Any]
+
+
+def _number(least: int, most: int) -> Kind:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 6 and least <= int(text) <= most):
+            raise ValueError
+        return int(text)
+
+    return Kind(f"a whole number from {least} to {most}", parse)
+
+
+def _choice(*choices: str) -> Kind:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return Kind(f"one of: {', '.join(choices)}", parse)
+
+
+def _setting(default: Any, kind: Kind, meaning: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator may choose. Each field is the variable ALEXNET_ and its name in capitals."""
+
+    model: str | None = _setting(
+        None,
+        Kind("a tag of the BentoML store", str),
+        "the model that `bentoml serve` and `bentoml build` take; without it `alexnet:latest`",
+    )
+    engine: str = _setting(
+        "auto",
+        _choice("auto", *ENGINES),
+        "one engine by name, and the start fails with the reason if it cannot run; `auto` takes the first that runs",
+    )
+    max_body_mib: int = _setting(10, _number(1, 1024), "largest request, in MiB")
+    max_pictures: int = _setting(256, _number(1, 10_000), "most pictures in a request")
+    max_megapixels: int = _setting(
+        24, _number(1, PILLOW_MEGAPIXELS), "largest picture, checked before it is decoded, in millions of pixels"
+    )
 
     @property
     def max_body_bytes(self) -> int:
@@ -37,26 +78,48 @@ class Settings:
         return self.max_megapixels * MEGAPIXEL
 
 
+def variable(setting: Field[Any]) -> str:
+    """The environment variable of a field of Settings."""
+    return f"ALEXNET_{setting.name.upper()}"
+
+
 def from_environment(environment: Mapping[str, str]) -> Settings:
-    """Read the settings. Raises SettingsError."""
-    return Settings(
-        model=environment.get("ALEXNET_MODEL") or None,
-        engine=_choice(environment, "ALEXNET_ENGINE", Settings.engine, ("auto", *ENGINES)),
-        max_body_mib=_number(environment, "ALEXNET_MAX_BODY_MIB", Settings.max_body_mib, 1024),
-        max_pictures=_number(environment, "ALEXNET_MAX_PICTURES", Settings.max_pictures, 10_000),
-        max_megapixels=_number(environment, "ALEXNET_MAX_MEGAPIXELS", Settings.max_megapixels, PILLOW_MEGAPIXELS),
+    """Read the settings; an empty value means the default. Raises SettingsError."""
+    given = {setting: environment.get(variable(setting)) for setting in fields(Settings)}
+    return Settings(**{setting.name: _parsed(setting, text) for setting, text in given.items() if text})
+
+
+def _parsed(setting: Field[Any], text: str) -> Any:
+    kind: Kind = setting.metadata["kind"]
+    try:
+        return kind.parse(text)
+    except ValueError:
+        raise SettingsError(f"{variable(setting)}={text!r} is not {kind.allowed}") from None
+
+
+def document() -> str:
+    """docs/settings.md, from the fields themselves."""
+    rows = [
+        f"| `{variable(setting)}` | {_default(setting)} | {setting.metadata['kind'].allowed} "
+        f"| {setting.metadata['meaning']} |"
+        for setting in fields(Settings)
+    ]
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Environment variables, read once at the start. A value that is not allowed stops the start with the",
+            "variable, the value and what is allowed. An empty value means the default.",
+            "",
+            "| variable | default | allowed | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "This page is the output of `python -m service settings`; a test compares it.",
+            "",
+        ]
     )
 
 
-def _choice(environment: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
-    value = environment.get(name) or default
-    if value not in choices:
-        raise SettingsError(f"{name}={value!r} is not one of: {', '.join(choices)}")
-    return value
-
-
-def _number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:
-    text = environment.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= most):
-        raise SettingsError(f"{name}={text!r} is not a whole number from 1 to {most}")
-    return int(text)
+def _default(setting: Field[Any]) -> str:
+    return "none" if setting.default is None else f"`{setting.default}`"

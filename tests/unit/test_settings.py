@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from service.__main__ import main
 from service.settings import ENGINES, Settings, SettingsError, from_environment
+from tests.conftest import ROOT
 
 NUMBERS = {"ALEXNET_MAX_BODY_MIB": 1024, "ALEXNET_MAX_PICTURES": 10_000, "ALEXNET_MAX_MEGAPIXELS": 89}
 
@@ -71,3 +73,8 @@ def test_variables_that_are_not_ours_are_ignored() -> None:
 def test_limits_are_given_in_bytes_and_pixels() -> None:
     settings = Settings(max_body_mib=2, max_megapixels=3)
     assert (settings.max_body_bytes, settings.max_pixels) == (2 * 1024 * 1024, 3_000_000)
+
+
+def test_the_document_of_the_settings_is_what_the_code_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings"]) == 0
+    assert capsys.readouterr().out == (ROOT / "docs" / "settings.md").read_text()
