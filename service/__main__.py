@@ -3,13 +3,14 @@
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import bentoml
 from bentoml.exceptions import BentoMLException
 
 from export import bundle
-from service import engines, launch, settings
+from service import engines, launch, serving, settings
 from service.model import resolve_tag
 
 SHIPPED = "models/alexnet-cifar10"
@@ -33,7 +34,8 @@ def _serve(options: argparse.Namespace) -> None:
 def _check(_: argparse.Namespace) -> None:
     chosen = settings.from_environment(os.environ)
     served = bundle.read(Path(bentoml.models.get(resolve_tag(chosen.model)).path))
-    choice = engines.choose(chosen.engine, served)
+    loader = partial(engines.load, tuning=serving.tuning_of(chosen))
+    choice = engines.choose(chosen.engine, served, loader)
     for name, reason in choice.passed_over.items():
         print(f"{name}: {reason}")
     print(f"{choice.engine.name}: serves {served.name}:{served.version}")

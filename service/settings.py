@@ -19,10 +19,11 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Kind:
-    """What values a variable takes: in words, and as a function that raises ValueError for any other text."""
+    """What values a variable takes: in words, and as a function that raises ValueError or KeyError for other text."""
 
     allowed: str
     parse: Callable[[str], Any]
+    secret: bool = False  # never to be shown, not even where it is wrong
 
 
 def _number(least: int, most: int) -> Kind:
@@ -43,8 +44,22 @@ def _choice(*choices: str) -> Kind:
     return Kind(f"one of: {', '.join(choices)}", parse)
 
 
+def _flag() -> Kind:
+    return Kind("0 or 1", lambda text: {"0": False, "1": True}[text])
+
+
+def _secret() -> Kind:
+    def parse(text: str) -> str:
+        # A byte outside of these cannot stand in a header, or would be cut off there.
+        if not (16 <= len(text) <= 256 and all("!" <= character <= "~" for character in text)):
+            raise ValueError
+        return text
+
+    return Kind("16 to 256 printable ASCII characters without spaces", parse, secret=True)
+
+
 def _setting(default: Any, kind: Kind, meaning: str) -> Any:
-    return field(default=default, metadata={"kind": kind, "meaning": meaning})
+    return field(default=default, repr=not kind.secret, metadata={"kind": kind, "meaning": meaning})
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,39 @@ class Settings:
     max_pictures: int = _setting(256, _number(1, 10_000), "most pictures in a request")
     max_megapixels: int = _setting(
         24, _number(1, PILLOW_MEGAPIXELS), "largest picture, checked before it is decoded, in millions of pixels"
+    )
+    request_seconds: int = _setting(
+        20, _number(1, 3600), "how long a request may take, from its first byte to the engine, in seconds"
+    )
+    max_requests: int = _setting(256, _number(1, 100_000), "requests that a worker answers at once")
+    max_batch: int = _setting(64, _number(1, 1024), "most pictures in one call of the engine")
+    max_queue: int = _setting(1024, _number(1, 100_000), "pictures that may wait for a worker's engine")
+    max_wait_ms: int = _setting(
+        0, _number(0, 1000), "how long an idle engine waits for more pictures than are there, in milliseconds"
+    )
+    shutdown_seconds: int = _setting(
+        10, _number(1, 300), "how long a server that is to stop may finish what it has begun, in seconds"
+    )
+    warm_fallback: bool = _setting(
+        False, _flag(), "whether the engine behind the first one is loaded at the start and not when it is needed"
+    )
+    workers: int | None = _setting(
+        None, _number(1, 256), "processes; without it one for a GPU, and on the CPU one for each core"
+    )
+    threads: int | None = _setting(
+        None,
+        _number(1, 256),
+        "threads of an engine on the CPU; without it one where there are several workers, else all",
+    )
+    tf32: bool = _setting(
+        False, _flag(), "whether `onnx-cuda` may compute in TF32: faster, and logits differ by up to 0.3"
+    )
+    cuda_memory_mib: int = _setting(
+        0, _number(0, 999_999), "most memory that `onnx-cuda` takes for its arena, in MiB; 0 is no limit"
+    )
+    access_log: bool = _setting(True, _flag(), "whether every request gives a line of JSON on the standard output")
+    api_key: str | None = _setting(
+        None, _secret(), "what clients must send as `Authorization: Bearer KEY`; probes and `/docs` stay open"
     )
 
     @property
@@ -93,8 +141,9 @@ def _parsed(setting: Field[Any], text: str) -> Any:
     kind: Kind = setting.metadata["kind"]
     try:
         return kind.parse(text)
-    except ValueError:
-        raise SettingsError(f"{variable(setting)}={text!r} is not {kind.allowed}") from None
+    except (ValueError, KeyError):
+        shown = f" (of {len(text)} characters)" if kind.secret else f"={text!r}"
+        raise SettingsError(f"{variable(setting)}{shown} is not {kind.allowed}") from None
 
 
 def document() -> str:
@@ -122,4 +171,5 @@ def document() -> str:
 
 
 def _default(setting: Field[Any]) -> str:
-    return "none" if setting.default is None else f"`{setting.default}`"
+    default = setting.default
+    return "none" if default is None else f"`{int(default) if isinstance(default, bool) else default}`"
