@@ -1,15 +1,17 @@
-"""Command line: python -m service serve | check | bento | image"""
+"""Command line: python -m service serve | check | settings | bento | image"""
 
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import bentoml
 from bentoml.exceptions import BentoMLException
 
 from export import bundle
-from service import engines, launch, settings
+from service import engines, launch, serving, settings
+from service.cores import plan
 from service.model import resolve_tag
 
 SHIPPED = "models/alexnet-cifar10"
@@ -33,10 +35,15 @@ def _serve(options: argparse.Namespace) -> None:
 def _check(_: argparse.Namespace) -> None:
     chosen = settings.from_environment(os.environ)
     served = bundle.read(Path(bentoml.models.get(resolve_tag(chosen.model)).path))
-    choice = engines.choose(chosen.engine, served)
+    loader = partial(engines.load, tuning=serving.tuning_of(chosen, plan(chosen)))
+    choice = engines.choose(chosen.engine, served, loader)
     for name, reason in choice.passed_over.items():
         print(f"{name}: {reason}")
     print(f"{choice.engine.name}: serves {served.name}:{served.version}")
+
+
+def _settings(_: argparse.Namespace) -> None:
+    print(settings.document(), end="")
 
 
 def _bento(options: argparse.Namespace) -> None:
@@ -57,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check", help="which engine would serve ALEXNET_MODEL here, and why not another")
     check.set_defaults(run=_check)
+    commands.add_parser("settings", help="docs/settings.md: every variable").set_defaults(run=_settings)
     commands.add_parser("bento", parents=[model], help="build a Bento with the model inside").set_defaults(run=_bento)
     image = commands.add_parser("image", parents=[model], help="build a Bento and a container image of it")
     image.add_argument("--backend", default="docker", help="docker (default), podman or buildah")

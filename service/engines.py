@@ -8,7 +8,7 @@ import ctypes
 import io
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,7 @@ import onnxruntime
 from export.bundle import MODEL, SELFCHECK, WEIGHTS, Bundle, Outputs
 from service import contract
 from service.settings import ENGINES
+from service.tuning import Tuning, cuda_options, session_options
 from training.pixels import Pixels
 
 if TYPE_CHECKING:
@@ -27,14 +28,10 @@ if TYPE_CHECKING:
 # fp32 without TF32 stays within 1e-4 on the CPU; CUDA's convolutions sum in other orders and get ten times that.
 SELFCHECK_LIMIT = 1e-3
 
-CUDA_OPTIONS = {
-    # EXHAUSTIVE, the default, tunes again for every new batch size: seconds, in the middle of a request.
-    "cudnn_conv_algo_search": "HEURISTIC",
-    # TF32, on by default, was seen to move logits by up to 0.3; answers must not depend on the engine.
-    "use_tf32": "0",
-    # Grow by what is needed; the default doubles and takes memory that other processes may need.
-    "arena_extend_strategy": "kSameAsRequested",
-}
+# TF32 keeps ten bits of a number's mantissa, which moved logits by up to 0.3.
+TF32_LIMIT = 0.5
+
+DEFAULT = Tuning()
 
 logger = logging.getLogger("alexnet")
 
@@ -69,17 +66,18 @@ class Choice:
 class OnnxEngine:
     """ONNX Runtime with the CUDA or the CPU provider."""
 
-    def __init__(self, bundle: Bundle, device: str) -> None:
+    def __init__(self, bundle: Bundle, device: str, tuning: Tuning = DEFAULT) -> None:
         self.name = f"onnx-{device}"
         self.device = device
         provider: Any = "CPUExecutionProvider"
         if device == "cuda":
-            _require_cuda_driver()
+            require_cuda_driver()
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
                 raise EngineError("this build of ONNX Runtime has no CUDA provider; install onnxruntime-gpu")
             onnxruntime.preload_dlls()
-            provider = ("CUDAExecutionProvider", CUDA_OPTIONS)
-        self._session = onnxruntime.InferenceSession(bundle.load(MODEL), providers=[provider])
+            provider = ("CUDAExecutionProvider", cuda_options(tuning))
+        options = session_options(tuning)
+        self._session = onnxruntime.InferenceSession(bundle.load(MODEL), options, providers=[provider])
         # A provider whose libraries are missing is only a warning to ONNX Runtime, which then runs on the CPU.
         active = self._session.get_providers()[0]
         if not active.lower().startswith(device):
@@ -96,15 +94,15 @@ class OnnxEngine:
 
 
 class TorchEngine:
-    """PyTorch on CUDA or the CPU, from the bundle's checkpoint."""
+    """PyTorch on CUDA or the CPU, from the bundle's checkpoint; always in full fp32."""
 
-    def __init__(self, bundle: Bundle, device: str) -> None:
+    def __init__(self, bundle: Bundle, device: str, tuning: Tuning = DEFAULT) -> None:
         self.name = f"torch-{device}"
         self.device = device
         if not bundle.has_weights:
             raise EngineError("this model was imported as ONNX and has no PyTorch weights: there is no fallback for it")
         if device == "cuda":
-            _require_cuda_driver()
+            require_cuda_driver()
         if find_spec("torch") is None:
             raise EngineError("PyTorch is not installed; install the extra 'torch' (make setup)")
         import torch
@@ -115,6 +113,8 @@ class TorchEngine:
         if device == "cuda" and not torch.cuda.is_available():
             raise EngineError("PyTorch finds no usable CUDA device")
         keep_fp32_exact()
+        if tuning.threads:
+            torch.set_num_threads(tuning.threads)
         self._torch = torch
         source = checkpoint.decode(bundle.load(WEIGHTS), WEIGHTS)
         if source.metadata.classes != list(bundle.classes):
@@ -128,12 +128,12 @@ class TorchEngine:
             return Outputs(logits.cpu().numpy(), probabilities.cpu().numpy())
 
 
-def load(name: str, bundle: Bundle) -> Engine:
+def load(name: str, bundle: Bundle, tuning: Tuning = DEFAULT) -> Engine:
     """Load one engine and check it on the bundle's self-check. Raises EngineError."""
     kind, device = name.split("-")
     try:
-        engine: Engine = OnnxEngine(bundle, device) if kind == "onnx" else TorchEngine(bundle, device)
-        self_check(engine, bundle)
+        engine: Engine = (OnnxEngine if kind == "onnx" else TorchEngine)(bundle, device, tuning)
+        self_check(engine, bundle, TF32_LIMIT if tuning.tf32 and name == "onnx-cuda" else SELFCHECK_LIMIT)
     except EngineError:
         raise
     except Exception as error:  # CUDA and ONNX Runtime raise types of their own, none of them documented
@@ -143,32 +143,38 @@ def load(name: str, bundle: Bundle) -> Engine:
 
 def choose(wanted: str, bundle: Bundle, loader: Callable[[str, Bundle], Engine] = load) -> Choice:
     """The first engine that runs, or, where `wanted` is not "auto", that one. Raises EngineError saying why not."""
+    return first(ENGINES if wanted == "auto" else (wanted,), bundle, loader)
+
+
+def first(names: Sequence[str], bundle: Bundle, loader: Callable[[str, Bundle], Engine] = load) -> Choice:
+    """The first of the named engines that runs. Raises EngineError with the reason of each."""
     passed_over: dict[str, str] = {}
-    for name in ENGINES if wanted == "auto" else (wanted,):
+    for name in names:
         try:
             engine = loader(name, bundle)
         except EngineError as error:
             passed_over[name] = str(error)
             logger.info("engine %s is passed over: %s", name, error)
             continue
-        logger.info("engine %s serves %s:%s", name, bundle.name, bundle.version)
+        logger.info("engine %s runs %s:%s", name, bundle.name, bundle.version)
         return Choice(engine, passed_over)
     reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over.items())
-    raise EngineError(f"no engine can run ({reasons})" if wanted == "auto" else f"engine {reasons}")
+    raise EngineError(f"engine {reasons}" if len(names) == 1 else f"no engine can run ({reasons})")
 
 
-def self_check(engine: Engine, bundle: Bundle) -> None:
+def self_check(engine: Engine, bundle: Bundle, limit: float = SELFCHECK_LIMIT) -> None:
     """Let the engine reproduce the outputs stored in the bundle. Raises EngineError where it does not."""
     with np.load(io.BytesIO(bundle.load(SELFCHECK)), allow_pickle=False) as stored:
         found = engine.run(stored["images"])
         for output, values in found._asdict().items():
             difference = float(np.abs(values - stored[output]).max())
-            if not difference <= SELFCHECK_LIMIT:
-                limit = f"limit {SELFCHECK_LIMIT:.0e}"
-                raise EngineError(f"its {output} differ by {difference:.1e} from the bundle's self-check ({limit})")
+            if not difference <= limit:
+                reason = f"its {output} differ by {difference:.1e} from the bundle's self-check (limit {limit:.0e})"
+                raise EngineError(reason)
 
 
-def _require_cuda_driver() -> None:
+def require_cuda_driver() -> None:
+    """Raise EngineError where there is no NVIDIA driver."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         ctypes.CDLL(library)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Event, Thread
+from typing import Protocol
 
 from export.bundle import Outputs
 from service.engines import Engine, EngineError
@@ -44,6 +45,16 @@ class Policy:
             pause *= 2
 
 
+class Observer(Protocol):
+    """Is told what happens, on whichever thread; must be quick and must not raise."""
+
+    def failed(self, engine: str) -> None:
+        """An engine failed on a batch."""
+
+    def serves(self, engine: str, degraded: bool) -> None:
+        """This engine serves from now on; `degraded` where it stands in for the first one."""
+
+
 class Failover:
     """An engine made of two. `run` and `close` are for one thread at a time; the rest may be read from any.
 
@@ -62,6 +73,7 @@ class Failover:
         policy: Policy,
         *,
         warm: bool = False,
+        observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
@@ -74,6 +86,7 @@ class Failover:
         self._first_name = first.name
         self._fallback: Engine | None = None
         self._load_fallback, self._reload, self._policy, self._clock = load_fallback, reload, policy, clock
+        self._observer = observer
         self._closed = Event()
         self._wait = wait or self._closed.wait
         self._recovery: Thread | None = None
@@ -82,6 +95,7 @@ class Failover:
         self._reasons: dict[str, str] = {}
         self._last_failed: str | None = None
         self._unloadable = ""
+        self._tell(first.name, degraded=False)
         if warm:
             self._has_fallback()
 
@@ -154,6 +168,12 @@ class Failover:
         self._failures[name] = self._failures.get(name, 0) + 1
         self._reasons[name] = f"{type(error).__name__}: {error}"
         self._last_failed = name
+        if self._observer:
+            self._observer.failed(name)
+
+    def _tell(self, name: str, *, degraded: bool) -> None:
+        if self._observer:
+            self._observer.serves(name, degraded)
 
     def _has_fallback(self) -> bool:
         """Whether there is a second engine, which is loaded if that has not been done or has failed."""
@@ -185,6 +205,7 @@ class Failover:
         logger.warning("engine %s failed too often (%s); its fallback takes over", self._first_name, self.last_reason)
         self._errors.clear()
         self._first = None
+        self._tell(self.name, degraded=True)
         self._recovery = Thread(target=self._recover, name="engine-recovery", daemon=True)
         self._recovery.start()
 
@@ -200,4 +221,5 @@ class Failover:
                 continue
             logger.info("engine %s serves again, loaded at attempt %d", self._first_name, attempt)
             self._first = engine
+            self._tell(engine.name, degraded=False)
             return

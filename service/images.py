@@ -10,6 +10,21 @@ from training.pixels import Pixels, to_pixels
 
 # Formats with a decoder that is meant for untrusted input; the content decides, never the file's name.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# First bytes of what people send in place of a picture.
+FOREIGN = {
+    b"%PDF-": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive",
+    b"PK\x05\x06": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ\x00": "an xz archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+}
+TAR_MAGIC, TAR_PLACE = b"ustar", 257
+# An SVG may have a byte order mark, comments and a document type before its first element.
+SVG_REACH = 1024
 
 
 def decode(content: bytes, *, size: int, channels: int, max_pixels: int) -> Pixels:
@@ -34,6 +49,17 @@ def decode(content: bytes, *, size: int, channels: int, max_pixels: int) -> Pixe
         raise PictureError(f"the picture is damaged or cut short ({_short(error)}); send the whole file") from error
 
 
+def foreign_format(content: bytes) -> str | None:
+    """What the content is, where it is a document, a drawing or an archive and no picture of pixels; else None."""
+    for magic, name in FOREIGN.items():
+        if content.startswith(magic):
+            return name
+    if content[TAR_PLACE : TAR_PLACE + len(TAR_MAGIC)] == TAR_MAGIC:
+        return "a tar archive"
+    begin = content[:SVG_REACH].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return "an SVG drawing" if begin.startswith(b"<") and b"<svg" in begin.lower() else None
+
+
 def _refuse_large_tiles(image: Image.Image, max_pixels: int) -> None:
     """A TIFF of a few pixels may lie in one huge tile, which is decoded whole."""
     if isinstance(image, TiffImageFile):
@@ -48,7 +74,9 @@ def _opened(content: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError("the picture has too many pixels; scale it down") from error
     except Exception as error:
-        raise PictureError(f"this is not a picture; send one of: {', '.join(FORMATS)}") from error
+        found = foreign_format(content)
+        told = f"this is {found} and not a picture" if found else "this is not a picture"
+        raise PictureError(f"{told}; send one of: {', '.join(FORMATS)}") from error
 
 
 def _short(error: Exception) -> str:

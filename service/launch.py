@@ -11,6 +11,7 @@ from bentoml.exceptions import BentoMLException
 
 from export import bundle, store
 from service.model import VARIABLE
+from service.settings import from_environment
 
 BENTOML = (sys.executable, "-m", "bentoml")
 
@@ -31,7 +32,8 @@ def stored(model: str) -> str:
 
 
 def serve(model: str, port: int) -> None:
-    """Become `bentoml serve` of `model` on `port`; returns never."""
+    """Become `bentoml serve` of `model` on `port`; returns never. Raises SettingsError for wrong variables."""
+    chosen = from_environment(os.environ)
     tag = stored(model)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -42,7 +44,9 @@ def serve(model: str, port: int) -> None:
                 f"port {port} cannot be used ({error.strerror}); choose another, e.g. PORT=3001"
             ) from error
     print(f"serving {tag} on http://localhost:{port}", flush=True)
-    command = [*BENTOML, "serve", "service.service:AlexNetService", "--port", str(port)]
+    # Requests that have begun by then are ended, so that one client cannot hold up the stop.
+    grace = ["--timeout-graceful-shutdown", str(chosen.shutdown_seconds)]
+    command = [*BENTOML, "serve", "service.service:AlexNetService", "--port", str(port), *grace]
     os.execve(command[0], command, _environment(tag))
 
 

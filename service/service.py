@@ -4,14 +4,19 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import bentoml
 from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
 from export import bundle
-from service import engines, routes, settings
+from service import access, layers, routes, serving, settings
+from service.classify import Upload
+from service.cores import plan
+from service.metrics import Metrics
 from service.model import resolve_tag
 
 # BentoML configures the root logger at WARNING; which engine serves should be seen.
@@ -22,12 +27,22 @@ try:
 except settings.SettingsError as error:
     raise BentoMLException(str(error)) from None  # BentoML prints this as one line
 TAG = resolve_tag(SETTINGS.model)
+PLAN = plan(SETTINGS)
 
+if SETTINGS.access_log:
+    access.log_to_stdout()
 app = routes.build_app()
 
 
-@bentoml.asgi_app(routes.hidden(app), path="/")
-@bentoml.service(name="alexnet", workers=1)
+@bentoml.service(
+    name="alexnet",
+    workers=PLAN.workers,
+    # Ours have templates of routes as labels; BentoML's take every path a client may think of.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    # Ours answers first, in the form of every refusal.
+    traffic={"timeout": SETTINGS.request_seconds + 60},
+)
 class AlexNetService:
     """Classifies pictures with the model of one bundle."""
 
@@ -54,6 +69,32 @@ class AlexNetService:
             raise BentoMLException(lines[-1].removeprefix("error: "))
 
     def __init__(self) -> None:
-        served = bundle.read(Path(self.model.path))
-        choice = engines.choose(SETTINGS.engine, served)
-        app.state.serving = routes.Serving(served, choice, SETTINGS)
+        self._bundle = bundle.read(Path(self.model.path))
+        worker = bentoml.server_context.worker_index
+        self._metrics = Metrics(str(worker))
+        os.environ.update(PLAN.environment(worker))
+        self._engines = serving.load(SETTINGS, PLAN, self._bundle, self._metrics)
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Begin to serve, before BentoML says that the worker is ready."""
+        app.state.serving = serving.start(self._engines, PLAN, self._bundle, SETTINGS, self._metrics)
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Finish what waits."""
+        await serving.stop(app.state.serving)
+
+    @bentoml.api
+    async def classify(self, images: list[Path], top_k: int = routes.DEFAULT_TOP_K) -> dict[str, Any]:
+        """Classify pictures.
+
+        Over HTTP the route of the same name answers instead, with the same answer; this is what BentoML's clients
+        take the names and types from, and what other BentoML services in this process call.
+        """
+        uploads = [Upload(path.name, path.read_bytes()) for path in images]
+        deadline = time.monotonic() + SETTINGS.request_seconds
+        return await routes.answer(uploads, app.state.serving, top_k, deadline)
+
+
+AlexNetService.add_asgi_middleware(layers.in_front, ours=app)

@@ -3,8 +3,9 @@
 Unknown `ALEXNET_*` variables are left alone: Kubernetes itself sets some for a service of that name.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
 
 ENGINES = ("onnx-cuda", "torch-cuda", "onnx-cpu", "torch-cpu")
 MEBIBYTE = 1 << 20
@@ -17,14 +18,102 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What an operator may choose."""
+class Kind:
+    """What values a variable takes: in words, and as a function that raises ValueError or KeyError for other text."""
 
-    model: str | None = None  # a tag of the BentoML store, e.g. alexnet:0123456789ab; None is the latest
-    engine: str = "auto"
-    max_body_mib: int = 10  # of a whole request
-    max_pictures: int = 256  # in one request
-    max_megapixels: int = 24  # of one picture, checked before it is decoded
+    allowed: str
+    parse: Callable[[str], Any]
+    secret: bool = False  # never to be shown, not even where it is wrong
+
+
+def _number(least: int, most: int) -> Kind:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 6 and least <= int(text) <= most):
+            raise ValueError
+        return int(text)
+
+    return Kind(f"a whole number from {least} to {most}", parse)
+
+
+def _choice(*choices: str) -> Kind:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return Kind(f"one of: {', '.join(choices)}", parse)
+
+
+def _flag() -> Kind:
+    return Kind("0 or 1", lambda text: {"0": False, "1": True}[text])
+
+
+def _secret() -> Kind:
+    def parse(text: str) -> str:
+        # A byte outside of these cannot stand in a header, or would be cut off there.
+        if not (16 <= len(text) <= 256 and all("!" <= character <= "~" for character in text)):
+            raise ValueError
+        return text
+
+    return Kind("16 to 256 printable ASCII characters without spaces", parse, secret=True)
+
+
+def _setting(default: Any, kind: Kind, meaning: str) -> Any:
+    return field(default=default, repr=not kind.secret, metadata={"kind": kind, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator may choose. Each field is the variable ALEXNET_ and its name in capitals."""
+
+    model: str | None = _setting(
+        None,
+        Kind("a tag of the BentoML store", str),
+        "the model that `bentoml serve` and `bentoml build` take; without it `alexnet:latest`",
+    )
+    engine: str = _setting(
+        "auto",
+        _choice("auto", *ENGINES),
+        "one engine by name, and the start fails with the reason if it cannot run; `auto` takes the first that runs",
+    )
+    max_body_mib: int = _setting(10, _number(1, 1024), "largest request, in MiB")
+    max_pictures: int = _setting(256, _number(1, 10_000), "most pictures in a request")
+    max_megapixels: int = _setting(
+        24, _number(1, PILLOW_MEGAPIXELS), "largest picture, checked before it is decoded, in millions of pixels"
+    )
+    request_seconds: int = _setting(
+        20, _number(1, 3600), "how long a request may take, from its first byte to the engine, in seconds"
+    )
+    max_requests: int = _setting(256, _number(1, 100_000), "requests that a worker answers at once")
+    max_batch: int = _setting(64, _number(1, 1024), "most pictures in one call of the engine")
+    max_queue: int = _setting(1024, _number(1, 100_000), "pictures that may wait for a worker's engine")
+    max_wait_ms: int = _setting(
+        0, _number(0, 1000), "how long an idle engine waits for more pictures than are there, in milliseconds"
+    )
+    shutdown_seconds: int = _setting(
+        10, _number(1, 300), "how long a server that is to stop may finish what it has begun, in seconds"
+    )
+    warm_fallback: bool = _setting(
+        False, _flag(), "whether the engine behind the first one is loaded at the start and not when it is needed"
+    )
+    workers: int | None = _setting(
+        None, _number(1, 256), "processes; without it one for each GPU, and on the CPU one for each core"
+    )
+    threads: int | None = _setting(
+        None,
+        _number(1, 256),
+        "threads of an engine on the CPU; without it one where there are several workers, else all",
+    )
+    tf32: bool = _setting(
+        False, _flag(), "whether `onnx-cuda` may compute in TF32: faster, and logits differ by up to 0.3"
+    )
+    cuda_memory_mib: int = _setting(
+        0, _number(0, 999_999), "most memory that `onnx-cuda` takes for its arena, in MiB; 0 is no limit"
+    )
+    access_log: bool = _setting(True, _flag(), "whether every request gives a line of JSON on the standard output")
+    api_key: str | None = _setting(
+        None, _secret(), "what clients must send as `Authorization: Bearer KEY`; probes and `/docs` stay open"
+    )
 
     @property
     def max_body_bytes(self) -> int:
@@ -37,26 +126,50 @@ class Settings:
         return self.max_megapixels * MEGAPIXEL
 
 
+def variable(setting: Field[Any]) -> str:
+    """The environment variable of a field of Settings."""
+    return f"ALEXNET_{setting.name.upper()}"
+
+
 def from_environment(environment: Mapping[str, str]) -> Settings:
-    """Read the settings. Raises SettingsError."""
-    return Settings(
-        model=environment.get("ALEXNET_MODEL") or None,
-        engine=_choice(environment, "ALEXNET_ENGINE", Settings.engine, ("auto", *ENGINES)),
-        max_body_mib=_number(environment, "ALEXNET_MAX_BODY_MIB", Settings.max_body_mib, 1024),
-        max_pictures=_number(environment, "ALEXNET_MAX_PICTURES", Settings.max_pictures, 10_000),
-        max_megapixels=_number(environment, "ALEXNET_MAX_MEGAPIXELS", Settings.max_megapixels, PILLOW_MEGAPIXELS),
+    """Read the settings; an empty value means the default. Raises SettingsError."""
+    given = {setting: environment.get(variable(setting)) for setting in fields(Settings)}
+    return Settings(**{setting.name: _parsed(setting, text) for setting, text in given.items() if text})
+
+
+def _parsed(setting: Field[Any], text: str) -> Any:
+    kind: Kind = setting.metadata["kind"]
+    try:
+        return kind.parse(text)
+    except (ValueError, KeyError):
+        shown = f" (of {len(text)} characters)" if kind.secret else f"={text!r}"
+        raise SettingsError(f"{variable(setting)}{shown} is not {kind.allowed}") from None
+
+
+def document() -> str:
+    """docs/settings.md, from the fields themselves."""
+    rows = [
+        f"| `{variable(setting)}` | {_default(setting)} | {setting.metadata['kind'].allowed} "
+        f"| {setting.metadata['meaning']} |"
+        for setting in fields(Settings)
+    ]
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Environment variables, read once at the start. A value that is not allowed stops the start with the",
+            "variable, the value and what is allowed. An empty value means the default.",
+            "",
+            "| variable | default | allowed | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "This page is the output of `python -m service settings`; a test compares it.",
+            "",
+        ]
     )
 
 
-def _choice(environment: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
-    value = environment.get(name) or default
-    if value not in choices:
-        raise SettingsError(f"{name}={value!r} is not one of: {', '.join(choices)}")
-    return value
-
-
-def _number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:
-    text = environment.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= most):
-        raise SettingsError(f"{name}={text!r} is not a whole number from 1 to {most}")
-    return int(text)
+def _default(setting: Field[Any]) -> str:
+    default = setting.default
+    return "none" if default is None else f"`{int(default) if isinstance(default, bool) else default}`"

@@ -107,7 +107,10 @@ def test_the_model_is_described_with_its_engine(server: Server, tiny_bundle: Bun
     described = server.ask("GET", "/model").json()
     assert described["version"] == tiny_bundle.version
     assert described["classes"] == list(tiny_bundle.classes)
-    assert described["engine"] == {"name": "onnx-cpu", "device": "cpu", "passed_over": {}}
+    engine = described["engine"]
+    assert (engine["name"], engine["device"], engine["passed_over"]) == ("onnx-cpu", "cpu", {})
+    assert engine["no_fallback"] == "ALEXNET_ENGINE=onnx-cpu allows no other engine"
+    assert described["serving"]["pid"] in server.processes()
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])

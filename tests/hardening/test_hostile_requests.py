@@ -1,6 +1,7 @@
 """Whatever bytes arrive, the answer is JSON: a prediction or a refusal, never a failure of the server."""
 
-import asyncio
+import base64
+import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from tests.unit.fakes import ask, encoded, png, serving_app
+from tests.unit.fakes import ask, call, encoded, png, serving_app
 
 MUTATIONS = 100
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -94,6 +95,22 @@ def test_damaged_forms_are_answered_or_refused(app: Starlette) -> None:
         answer = send(app, content, "multipart/form-data; boundary=x")
         assert answer.status_code in {200, 400, 422}
         assert "predictions" in answer.json() or answer.json()["detail"]
+
+
+def test_damaged_json_is_answered_or_refused(app: Starlette) -> None:
+    image = {"filename": "a.png", "data": base64.b64encode(png(1)).decode()}
+    whole = json.dumps({"images": [image, image], "top_k": 2}).encode()
+    assert send(app, whole, "application/json").status_code == 200
+    for content in mutations(whole, MUTATIONS):
+        answer = send(app, content, "application/json")
+        assert answer.status_code in {200, 400, 415, 422}
+        assert "predictions" in answer.json() or answer.json()["detail"]
+
+
+@pytest.mark.parametrize("depth", [100, 5_000, 200_000])
+def test_json_that_is_nested_deep_is_refused(app: Starlette, depth: int) -> None:
+    for body in (b"[" * depth, b'{"images":' * depth, b'{"images": [], "top_k": ' + b"[" * depth + b"]" * depth + b"}"):
+        assert send(app, body, "application/json").status_code in {400, 413, 422}
 
 
 @pytest.mark.parametrize(
@@ -206,15 +223,8 @@ def test_an_odd_host_changes_no_answer(app: Starlette, host: str, path: str, sta
 
 @pytest.mark.parametrize("length", ["-1", "1e9", "\xb2", "9" * 5000, "0x10", ""])
 def test_an_odd_content_length_is_no_failure_of_the_server(app: Starlette, length: str) -> None:
-    sent: list[Message] = []
-
     async def receive() -> Message:
         return {"type": "http.request", "body": png(1), "more_body": False}
 
-    async def collect(message: Message) -> None:
-        sent.append(message)
-
-    headers = [(b"content-length", length.encode("latin-1"))]
-    scope = {"type": "http", "method": "POST", "path": "/classify", "query_string": b"", "headers": headers}
-    asyncio.run(app(scope, receive, collect))
+    sent = call(app, receive, headers=[(b"content-length", length.encode("latin-1"))])
     assert sent[0]["status"] in {200, 400, 413}

@@ -2,19 +2,28 @@
 
 import asyncio
 import io
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 from PIL import Image
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.types import Message, Receive
 
 from export.bundle import Bundle, Outputs
-from service.engines import Choice, Engine
-from service.routes import Serving, build_app
+from service.cores import Plan
+from service.engines import Engine, EngineError
+from service.failover import Failover, Policy
+from service.metrics import Metrics
+from service.routes import build_app
+from service.serving import Engines, Serving, start, stop
 from service.settings import Settings
 from training.pixels import Pixels
 
@@ -61,6 +70,28 @@ class BrokenEngine(ChannelEngine):
         raise RuntimeError(f"no memory for {len(images)} pictures at /secret/path")
 
 
+class HeldEngine(ChannelEngine):
+    """Holds every batch until the test lets it go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entered, self._gate = threading.Semaphore(0), threading.Event()
+
+    def run(self, images: Pixels) -> Outputs:
+        """Classify uint8 images [N, H, W, 3], later."""
+        self._entered.release()
+        assert self._gate.wait(60), "the test never let it go on"
+        return super().run(images)
+
+    async def entered(self) -> None:
+        """Wait until there is a batch in it."""
+        await asyncio.to_thread(self._entered.acquire)
+
+    def go_on(self) -> None:
+        """Hold nothing any more."""
+        self._gate.set()
+
+
 def png(red: int, green: int = 0, blue: int = 0) -> bytes:
     """A picture of one colour; with ChannelEngine, `owner` reads `red` back from its prediction."""
     return encoded(Image.new("RGB", (SIZE, SIZE), (red, green, blue)), "PNG")
@@ -79,22 +110,69 @@ def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def serving_app(engine: Engine | None = None, bundle: Bundle = BUNDLE, **settings: Any) -> Starlette:
-    """The application with a fake bundle, so that no model is needed."""
+def _never() -> Engine:
+    raise EngineError("an engine that was let go stays away")
+
+
+@asynccontextmanager
+async def serving(
+    engine: Engine | None = None, bundle: Bundle = BUNDLE, fallback: Engine | None = None, **settings: Any
+) -> AsyncIterator[Serving]:
+    """What stands behind the routes, with a bundle without files, in the running loop."""
+    chosen, metrics = Settings(**settings), Metrics("1", CollectorRegistry())
+    load_fallback = None if fallback is None else lambda: fallback
+    failover = Failover(engine or ChannelEngine(), load_fallback, _never, Policy(), observer=metrics)
+    reasons = {"onnx-cuda": "there is no NVIDIA driver here"}
+    planned = Plan(workers=1, threads=1, decoders=1)
+    started = start(Engines(failover, reasons, (), "PyTorch is not installed"), planned, bundle, chosen, metrics)
+    try:
+        yield started
+    finally:
+        await stop(started)
+
+
+def serving_app(engine: Engine | None = None, bundle: Bundle = BUNDLE, **options: Any) -> Starlette:
+    """The application, so that no model is needed; `ask` and `call` let it serve, with the options of `serving`."""
     app = build_app()
-    choice = Choice(engine or ChannelEngine(), {"onnx-cuda": "there is no NVIDIA driver here"})
-    app.state.serving = Serving(bundle, choice, Settings(**settings))
+    app.state.make_serving = partial(serving, engine, bundle, **options)
     return app
 
 
-def ask(app: ASGIApp, method: str, path: str, **options: Any) -> httpx.Response:
-    """One request; an exception that leaves the application is raised here."""
+@asynccontextmanager
+async def client_of(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    """A client, while the application serves; an exception that leaves the application is raised in it."""
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.state.make_serving() as app.state.serving,
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        yield client
+
+
+def ask(app: Starlette, method: str, path: str, **options: Any) -> httpx.Response:
+    """One request."""
 
     async def send() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        async with client_of(app) as client:
             return await client.request(method, path, **options)
 
     return asyncio.run(send())
+
+
+def call(app: Starlette, receive: Receive, **scope: Any) -> list[Message]:
+    """POST /classify without a client: what the application sends where it is given the messages of `receive`."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def serve() -> None:
+        async with app.state.make_serving() as app.state.serving:
+            whole = {"type": "http", "method": "POST", "path": "/classify", "query_string": b"", "headers": [], **scope}
+            await app(whole, receive, send)
+
+    asyncio.run(serve())
+    return sent
 
 
 def images(*contents: bytes) -> list[tuple[str, tuple[str, bytes]]]:

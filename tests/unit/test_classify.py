@@ -1,5 +1,7 @@
 """Every picture gets its own answer, in its own place, whatever its neighbours are."""
 
+import asyncio
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.bundle import Bundle, Outputs
-from service.classify import MAX_BATCH, Upload, classify
-from tests.unit.fakes import BUNDLE, CLASSES, SIZE, TELLING, ChannelEngine, encoded, owner, png
+from service.classify import Upload, classify
+from service.settings import Settings
+from tests.unit.fakes import BUNDLE, CLASSES, SIZE, TELLING, ChannelEngine, encoded, owner, png, serving
 from training.pixels import Pixels
+
+MAX_BATCH = Settings.max_batch
 
 
 class FixedEngine(ChannelEngine):
@@ -27,9 +32,19 @@ class FixedEngine(ChannelEngine):
         return Outputs(rows, rows)
 
 
+def classified(
+    uploads: list[Upload], engine: ChannelEngine | None = None, bundle: Bundle = BUNDLE, top_k: int = 3
+) -> list[Any]:
+    async def serve() -> list[Any]:
+        async with serving(engine, bundle) as started:
+            return await classify(uploads, started, top_k=top_k, deadline=math.inf)
+
+    return asyncio.run(serve())
+
+
 def answers(contents: list[bytes], engine: ChannelEngine | None = None, top_k: int = 3) -> list[Any]:
     uploads = [Upload(str(number), content) for number, content in enumerate(contents)]
-    return classify(uploads, engine or ChannelEngine(), BUNDLE, top_k=top_k, max_pixels=1000)
+    return classified(uploads, engine, top_k=top_k)
 
 
 def test_a_prediction_names_the_file_the_best_class_and_the_next_ones() -> None:
@@ -79,20 +94,11 @@ def test_the_engine_is_left_alone_when_no_picture_is_good() -> None:
     assert engine.batches == []
 
 
-@pytest.mark.parametrize(
-    ("count", "batches"),
-    [
-        (1, [1]),
-        (MAX_BATCH, [MAX_BATCH]),
-        (MAX_BATCH + 1, [MAX_BATCH, 1]),
-        (3 * MAX_BATCH - 1, [MAX_BATCH, MAX_BATCH, MAX_BATCH - 1]),
-    ],
-)
-def test_many_pictures_are_split_into_batches_and_joined_in_order(count: int, batches: list[int]) -> None:
+def test_more_pictures_than_a_batch_takes_are_answered_in_order() -> None:
     engine = ChannelEngine()
-    found = answers([png(red) for red in range(count)], engine)
-    assert engine.batches == batches
-    assert [owner(entry) for entry in found] == list(range(count))
+    found = answers([png(red) for red in range(2 * MAX_BATCH + 1)], engine)
+    assert engine.batches == [MAX_BATCH, MAX_BATCH, 1]
+    assert [owner(entry) for entry in found] == list(range(2 * MAX_BATCH + 1))
 
 
 def test_an_answer_does_not_depend_on_what_else_is_in_the_request() -> None:
@@ -126,7 +132,7 @@ def test_equal_probabilities_keep_the_order_of_many_classes_too() -> None:
     names = [f"class {number}" for number in range(40)]
     many = replace(BUNDLE, document={**BUNDLE.document, "classes": names})
     engine = FixedEngine(*[0.5 if number % 2 else 0.25 for number in range(40)])
-    (entry,) = classify([Upload(None, png(0))], engine, many, top_k=40, max_pixels=1000)
+    (entry,) = classified([Upload(None, png(0))], engine, many, top_k=40)
     assert [best["label"] for best in entry["top"]] == names[1::2] + names[::2]
 
 
@@ -148,7 +154,7 @@ def test_probabilities_are_rounded_to_six_digits() -> None:
 def told(contents: list[bytes], bundle: Bundle = TELLING, top_k: int = 3) -> list[Any]:
     """What predictions say of being unknown; None where they say nothing."""
     uploads = [Upload(None, content) for content in contents]
-    found = classify(uploads, ChannelEngine(), bundle, top_k=top_k, max_pixels=1000)
+    found = classified(uploads, bundle=bundle, top_k=top_k)
     return [entry.get("unknown") for entry in found]
 
 
@@ -166,13 +172,13 @@ def test_the_energy_is_that_of_all_logits_and_not_the_largest_alone() -> None:
 def test_a_bundle_without_a_threshold_says_nothing_of_the_unknown() -> None:
     for document in (BUNDLE.document, {**BUNDLE.document, "energy_threshold": None}):
         bundle = replace(BUNDLE, document=document)
-        (entry,) = classify([Upload(None, png(1))], ChannelEngine(), bundle, top_k=3, max_pixels=1000)
+        (entry,) = classified([Upload(None, png(1))], bundle=bundle)
         assert "unknown" not in entry
 
 
 def test_an_unknown_picture_still_gets_its_classes() -> None:
-    (entry,) = classify([Upload("x", png(99))], ChannelEngine(), TELLING, top_k=2, max_pixels=1000)
-    (plain,) = classify([Upload("x", png(99))], ChannelEngine(), BUNDLE, top_k=2, max_pixels=1000)
+    (entry,) = classified([Upload("x", png(99))], bundle=TELLING, top_k=2)
+    (plain,) = classified([Upload("x", png(99))], top_k=2)
     assert entry == {**plain, "unknown": True}
 
 

@@ -10,6 +10,7 @@ import torch
 from export.bundle import Bundle
 from service import contract, engines
 from service.engines import EngineError, OnnxEngine, TorchEngine
+from service.tuning import Tuning
 from tests.unit.fakes import BUNDLE
 
 
@@ -18,9 +19,10 @@ class FakeSession:
 
     active = "CUDAExecutionProvider"
     providers: Any = None
+    options: Any = None
 
-    def __init__(self, _: bytes, providers: list[Any]) -> None:
-        type(self).providers = providers
+    def __init__(self, _: bytes, options: Any, providers: list[Any]) -> None:
+        type(self).providers, type(self).options = providers, options
 
     def get_providers(self) -> list[str]:
         """The providers that are really active, as ONNX Runtime tells them after the fact."""
@@ -45,7 +47,34 @@ def test_cuda_is_asked_for_without_tf32_and_without_tuning_in_a_request(
     assert OnnxEngine(tiny_bundle, "cuda").name == "onnx-cuda"
     ((name, options),) = cuda_session.providers
     assert name == "CUDAExecutionProvider"
-    assert (options["cudnn_conv_algo_search"], options["use_tf32"]) == ("HEURISTIC", "0")
+    assert options == {
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": "0",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+
+
+def test_cuda_gets_the_precision_and_the_memory_that_are_asked_for(
+    tiny_bundle: Bundle, cuda_session: type[FakeSession]
+) -> None:
+    OnnxEngine(tiny_bundle, "cuda", Tuning(tf32=True, cuda_memory_mib=2))
+    ((_, options),) = cuda_session.providers
+    assert (options["use_tf32"], options["gpu_mem_limit"]) == ("1", "2097152")
+
+
+@pytest.mark.parametrize(("shared", "spinning"), [(True, "0"), (False, None)])
+def test_workers_that_share_the_cores_do_not_spin_while_they_wait(
+    tiny_bundle: Bundle, cuda_session: type[FakeSession], shared: bool, spinning: str | None
+) -> None:
+    cuda_session.active = "CPUExecutionProvider"
+    OnnxEngine(tiny_bundle, "cpu", Tuning(threads=3, shared=shared))
+    options = cuda_session.options
+    assert options.intra_op_num_threads == 3
+    if spinning is None:
+        with pytest.raises(RuntimeError):
+            options.get_session_config_entry("session.intra_op.allow_spinning")
+    else:
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == spinning
 
 
 def test_a_session_that_fell_back_to_the_cpu_is_refused(tiny_bundle: Bundle, cuda_session: type[FakeSession]) -> None:

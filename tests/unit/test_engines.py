@@ -14,6 +14,7 @@ from export.parity import seeded_noise
 from service import engines
 from service.engines import EngineError, OnnxEngine, TorchEngine, choose, self_check
 from service.settings import ENGINES
+from service.tuning import Tuning
 from tests.unit.fakes import BUNDLE
 from training.pixels import Pixels
 
@@ -115,16 +116,39 @@ def test_the_self_check_refuses_other_logits(error: float) -> None:
         self_check(FakeEngine("fake", error), SELF_CHECKED)
 
 
+@pytest.mark.parametrize(
+    ("name", "tf32", "runs"), [("onnx-cuda", True, True), ("onnx-cuda", False, False), ("onnx-cpu", True, False)]
+)
+def test_where_tf32_is_asked_for_onnx_runtime_may_differ_by_more_on_cuda_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, tf32: bool, runs: bool
+) -> None:
+    monkeypatch.setattr(engines, "OnnxEngine", lambda *_: FakeEngine(name, error=0.3))
+    if runs:
+        assert engines.load(name, SELF_CHECKED, Tuning(tf32=tf32)).name == name
+    else:
+        with pytest.raises(EngineError, match=r"its logits differ by 3\.0e-01"):
+            engines.load(name, SELF_CHECKED, Tuning(tf32=tf32))
+
+
+def test_threads_are_those_of_the_tuning(tiny_bundle: Bundle) -> None:
+    before = torch.get_num_threads()
+    try:
+        engines.load("torch-cpu", tiny_bundle, Tuning(threads=1))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.fixture
 def fake_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime gives wrong logits and PyTorch on CUDA fails; only PyTorch on the CPU is right."""
 
-    def torch_engine(_: Bundle, device: str) -> FakeEngine:
+    def torch_engine(_: Bundle, device: str, __: Tuning) -> FakeEngine:
         if device == "cuda":
             raise RuntimeError("CUDA error: device-side assert")
         return FakeEngine("torch-cpu")
 
-    monkeypatch.setattr(engines, "OnnxEngine", lambda _, device: FakeEngine(f"onnx-{device}", error=1.0))
+    monkeypatch.setattr(engines, "OnnxEngine", lambda _, device, __: FakeEngine(f"onnx-{device}", error=1.0))
     monkeypatch.setattr(engines, "TorchEngine", torch_engine)
 
 

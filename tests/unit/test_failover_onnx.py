@@ -41,9 +41,13 @@ def graph(failing: int) -> bytes:
 
 @dataclass
 class GraphOnly:
-    """A bundle of which only the graph is there."""
+    """A bundle of which only the graph is there, with what it promises of it."""
 
     content: bytes
+    size: int = 1
+    channels: int = 1
+    classes: tuple[str, ...] = ("one",)
+    has_weights: bool = False
 
     def load(self, _: str) -> bytes:
         """The graph."""

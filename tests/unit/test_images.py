@@ -2,6 +2,8 @@
 
 import io
 import struct
+import tarfile
+import zipfile
 import zlib
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 
 from service.errors import PictureError
-from service.images import FORMATS, decode
+from service.images import FORMATS, decode, foreign_format
 from tests.unit.fakes import encoded
 from training.pixels import Pixels
 
@@ -87,15 +89,53 @@ def test_an_empty_file_is_refused() -> None:
     [
         b"hello",
         b"\0" * 64,
-        b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>',
-        b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF",
+        b"<html><body>svg</body></html>",
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n",
         b"GIF89a",
     ],
-    ids=["text", "zeros", "svg", "pdf", "postscript", "gif-magic"],
+    ids=["text", "zeros", "html", "postscript", "gif-magic"],
 )
 def test_what_is_no_picture_is_refused_with_the_formats_that_are(content: bytes) -> None:
     assert refusal(content) == "this is not a picture; send one of: JPEG, PNG, WEBP, GIF, BMP, TIFF"
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>'
+
+
+def archive(kind: str) -> bytes:
+    """An archive with one file in it."""
+    buffer = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w") as packed:
+            packed.writestr("cat.txt", b"cat")
+    else:
+        with tarfile.open(fileobj=buffer, mode=f"w:{kind.removeprefix('tar')}") as tar:  # type: ignore[call-overload]
+            tar.addfile(tarfile.TarInfo("cat.txt"))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (SVG, "an SVG drawing"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- drawn -->\n' + SVG, "an SVG drawing"),
+        (b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF", "a PDF document"),
+        (archive("zip"), "a ZIP archive"),
+        (archive("tar"), "a tar archive"),
+        (archive("targz"), "a gzip archive"),
+        (archive("tarbz2"), "a bzip2 archive"),
+        (archive("tarxz"), "an xz archive"),
+    ],
+    ids=["svg", "svg-in-xml", "pdf", "zip", "tar", "gzip", "bzip2", "xz"],
+)
+def test_drawings_documents_and_archives_are_called_what_they_are(content: bytes, name: str) -> None:
+    assert foreign_format(content) == name
+    assert refusal(content) == f"this is {name} and not a picture; send one of: JPEG, PNG, WEBP, GIF, BMP, TIFF"
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_no_picture_is_taken_for_something_else(format_: str) -> None:
+    assert foreign_format(encoded(quarters(), format_)) is None
 
 
 @pytest.mark.parametrize("format_", ["PPM", "ICO", "TGA", "PCX", "JPEG2000"])

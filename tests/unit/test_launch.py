@@ -16,6 +16,7 @@ from export.bundle import Bundle, BundleError
 from service import launch
 from service.__main__ import main
 from service.launch import LaunchError
+from service.settings import SettingsError
 
 BENTOML = [sys.executable, "-m", "bentoml"]
 
@@ -94,17 +95,28 @@ def test_serving_becomes_bentoml_with_the_exact_tag(
 ) -> None:
     monkeypatch.setenv("ALEXNET_MODEL", "alexnet:another")
     monkeypatch.setenv("ALEXNET_ENGINE", "onnx-cpu")
+    monkeypatch.setenv("ALEXNET_SHUTDOWN_SECONDS", "7")
     port = free_port()
     with pytest.raises(Replaced) as replaced:
         launch.serve(str(tiny_bundle.directory), port)
 
     assert replaced.value.path == sys.executable
-    assert replaced.value.command == [*BENTOML, "serve", "service.service:AlexNetService", "--port", str(port)]
+    serving = [*BENTOML, "serve", "service.service:AlexNetService", "--port", str(port)]
+    assert replaced.value.command == [*serving, "--timeout-graceful-shutdown", "7"]
     environment = replaced.value.environment
     assert environment["ALEXNET_MODEL"] == tag_of(tiny_bundle)
     assert environment["ALEXNET_ENGINE"] == "onnx-cpu"
     assert environment["BENTOML_DO_NOT_TRACK"] == "True"
     assert capsys.readouterr().out == f"serving {tag_of(tiny_bundle)} on http://localhost:{port}\n"
+
+
+def test_a_wrong_setting_is_refused_before_anything_is_stored(
+    tiny_bundle: Bundle, own_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALEXNET_MAX_BATCH", "many")
+    with pytest.raises(SettingsError, match=r"^ALEXNET_MAX_BATCH='many' is not a whole number from 1 to 1024$"):
+        launch.serve(str(tiny_bundle.directory), free_port())
+    assert list(own_store.iterdir()) == []
 
 
 def test_a_port_in_use_is_refused_with_the_variable_that_changes_it(tiny_bundle: Bundle, busy_port: int) -> None:

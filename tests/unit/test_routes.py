@@ -1,8 +1,11 @@
 """POST /classify and GET /model: what is accepted and what an answer holds."""
 
+import os
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+import onnxruntime
 import pytest
 
 from tests.unit.fakes import BUNDLE, CLASSES, TELLING, ChannelEngine, ask, images, owner, png, serving_app
@@ -93,6 +96,11 @@ def test_top_k_sets_how_many_classes_are_given(top_k: int) -> None:
     assert [len(prediction["top"]) for prediction in predictions] == [top_k, top_k]
 
 
+def test_a_form_may_say_how_many_classes_are_given() -> None:
+    (prediction,) = classify(files=images(png(1)), data={"top_k": "2"}).json()["predictions"]
+    assert len(prediction["top"]) == 2
+
+
 def test_good_pictures_are_answered_beside_bad_ones() -> None:
     answer = classify(files=images(png(9), b"text", png(7)))
     assert answer.status_code == 200
@@ -100,6 +108,16 @@ def test_good_pictures_are_answered_beside_bad_ones() -> None:
     assert (owner(first), owner(third)) == (9, 7)
     assert second.keys() == {"filename", "error"}
     assert second["filename"] == "1.png"
+
+
+@pytest.mark.parametrize("place", [0, 17, 31])
+def test_one_bad_picture_among_31_good_ones_takes_none_of_their_answers(place: int) -> None:
+    contents = [png(red) for red in range(32)]
+    contents[place] = png(1)[:45]
+    predictions = classify(files=images(*contents)).json()["predictions"]
+    assert predictions[place].keys() == {"filename", "error"}
+    good = [red for red in range(32) if red != place]
+    assert [owner(predictions[red]) for red in good] == good
 
 
 def test_as_many_pictures_as_allowed_are_answered() -> None:
@@ -117,15 +135,26 @@ def test_one_request_is_one_call_of_the_engine() -> None:
 def test_the_model_is_described_with_its_engine() -> None:
     answer = ask(serving_app(), "GET", "/model")
     assert answer.status_code == 200
-    assert answer.json() == {
+    document = answer.json()
+    serving = document.pop("serving")
+    assert document == {
         **BUNDLE.document,
         "version": BUNDLE.version,
         "engine": {
             "name": "channel-fake",
             "device": "fake",
             "passed_over": {"onnx-cuda": "there is no NVIDIA driver here"},
+            "degraded": False,
+            "failures": {"channel-fake": 0},
+            "last_failure": None,
+            "fallbacks": [],
+            "no_fallback": "PyTorch is not installed",
         },
     }
+    assert (serving["worker"], serving["pid"]) == ("1", os.getpid())
+    assert (serving["max_batch"], serving["max_queue"]) == (64, 1024)
+    assert serving["versions"]["onnxruntime"] == onnxruntime.__version__
+    assert datetime.fromisoformat(serving["since"]).utcoffset() == timedelta(0)
 
 
 def test_answers_tell_the_unknown_where_the_model_can() -> None:

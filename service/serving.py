@@ -1,0 +1,110 @@
+"""What stands behind the routes: a bundle, its engines, the batcher before them, and how these begin and end."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.util import find_spec
+
+from anyio import CapacityLimiter, to_thread
+
+from export.bundle import Bundle
+from service import engines
+from service.batcher import Batcher, Limits
+from service.cores import Plan
+from service.engines import Engine
+from service.failover import Failover, Policy
+from service.metrics import Metrics
+from service.settings import ENGINES, Settings
+from service.tuning import Tuning
+from service.warming import ready
+
+logger = logging.getLogger("alexnet")
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The engine that serves and the one behind it; why others were passed over, and why there is none behind it."""
+
+    failover: Failover
+    passed_over: Mapping[str, str]
+    fallbacks: tuple[str, ...]
+    no_fallback: str | None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the routes answer with, in the loop in which it was started."""
+
+    bundle: Bundle
+    engines: Engines
+    batcher: Batcher
+    settings: Settings
+    metrics: Metrics
+    decoders: CapacityLimiter
+    requests: asyncio.Semaphore
+    since: str
+
+
+def load(settings: Settings, planned: Plan, bundle: Bundle, metrics: Metrics) -> Engines:
+    """Load the engine that the settings ask for, and have it run every size of batch. Raises engines.EngineError."""
+    loader = partial(_ready, tuning=tuning_of(settings, planned), most=settings.max_batch)
+    choice = engines.choose(settings.engine, bundle, loader)
+    fallbacks, no_fallback = fallbacks_of(choice.engine.name, settings.engine, bundle)
+    behind: Callable[[], Engine] | None = partial(_first_of, fallbacks, bundle, loader) if fallbacks else None
+    if no_fallback:
+        logger.info("no engine stands behind %s: %s", choice.engine.name, no_fallback)
+    reload = partial(loader, choice.engine.name, bundle)
+    warm = settings.warm_fallback
+    failover = Failover(choice.engine, behind, reload, Policy(), warm=warm, observer=metrics)
+    return Engines(failover, choice.passed_over, fallbacks, no_fallback)
+
+
+def start(loaded: Engines, planned: Plan, bundle: Bundle, settings: Settings, metrics: Metrics) -> Serving:
+    """Begin to serve in the running loop."""
+    shape = (bundle.size, bundle.size, bundle.channels)
+    limits = Limits(settings.max_batch, settings.max_queue, settings.max_wait_ms)
+    batcher = Batcher(loaded.failover.run, shape, limits, metrics)
+    decoders = CapacityLimiter(planned.decoders)
+    requests = asyncio.Semaphore(settings.max_requests)
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return Serving(bundle, loaded, batcher, settings, metrics, decoders, requests, since)
+
+
+async def stop(serving: Serving) -> None:
+    """Finish what waits, within the seconds that the settings give, and let the engines go."""
+    await serving.batcher.close(serving.settings.shutdown_seconds)
+    await to_thread.run_sync(serving.engines.failover.close, serving.settings.shutdown_seconds)
+
+
+def fallbacks_of(chosen: str, wanted: str, bundle: Bundle) -> tuple[tuple[str, ...], str | None]:
+    """The engines that may stand in for the chosen one, in their order, or none and the reason why."""
+    if wanted != "auto":
+        return (), f"ALEXNET_ENGINE={wanted} allows no other engine"
+    behind = ENGINES[ENGINES.index(chosen) + 1 :]
+    if not behind:
+        return (), f"{chosen} is the last engine of all"
+    if not bundle.has_weights:
+        reason = "this model was imported as ONNX and has no PyTorch weights"
+    elif find_spec("torch") is None:
+        reason = "PyTorch is not installed; install the extra 'torch' (make setup)"
+    else:
+        return behind, None
+    rest = tuple(name for name in behind if not name.startswith("torch-"))
+    return rest, None if rest else reason
+
+
+def tuning_of(settings: Settings, planned: Plan) -> Tuning:
+    """How the engines of a worker are set up."""
+    return Tuning(planned.threads, planned.shared, settings.tf32, settings.cuda_memory_mib)
+
+
+def _ready(name: str, bundle: Bundle, tuning: Tuning, most: int) -> Engine:
+    return ready(engines.load(name, bundle, tuning), bundle, most)
+
+
+def _first_of(names: tuple[str, ...], bundle: Bundle, loader: Callable[[str, Bundle], Engine]) -> Engine:
+    """The first of these engines that runs. Raises EngineError."""
+    return engines.first(names, bundle, loader).engine

@@ -1,0 +1,82 @@
+"""Which engine serves and which may stand in for it, and why there is none where there is none."""
+
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from export.bundle import Bundle
+from service import engines, serving
+from service.cores import Plan
+from service.engines import EngineError
+from service.metrics import Metrics
+from service.serving import fallbacks_of, load
+from service.settings import ENGINES, Settings
+from service.tuning import Tuning
+from tests.unit.fakes import BUNDLE, ChannelEngine
+
+PLAN = Plan(workers=1, threads=1, decoders=1)
+IMPORTED = replace(BUNDLE, document={**BUNDLE.document, "files": {}})
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_every_engine_after_the_chosen_one_may_stand_in(place: int) -> None:
+    assert fallbacks_of(ENGINES[place], "auto", BUNDLE) == (ENGINES[place + 1 :], None)
+
+
+def test_the_last_engine_has_none_behind_it() -> None:
+    assert fallbacks_of("torch-cpu", "auto", BUNDLE) == ((), "torch-cpu is the last engine of all")
+
+
+def test_an_engine_that_was_asked_for_by_name_has_none_behind_it() -> None:
+    reason = "ALEXNET_ENGINE=onnx-cpu allows no other engine"
+    assert fallbacks_of("onnx-cpu", "onnx-cpu", BUNDLE) == ((), reason)
+
+
+def test_without_pytorch_there_is_no_fallback_on_the_cpu_and_the_reason_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "find_spec", lambda _: None)
+    names, reason = fallbacks_of("onnx-cpu", "auto", BUNDLE)
+    assert names == ()
+    assert str(reason).startswith("PyTorch is not installed")
+    assert fallbacks_of("onnx-cuda", "auto", BUNDLE) == (("onnx-cpu",), None)
+
+
+def test_an_imported_model_has_no_pytorch_engine_behind_it() -> None:
+    names, reason = fallbacks_of("onnx-cpu", "auto", IMPORTED)
+    assert names == ()
+    assert str(reason).startswith("this model was imported as ONNX")
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[ChannelEngine]:
+    """The engines that are loaded in the test, where those on CUDA cannot run."""
+    loaded: list[ChannelEngine] = []
+
+    def load_fake(name: str, _: Bundle, __: Tuning) -> ChannelEngine:
+        if name.endswith("cuda"):
+            raise EngineError("there is no NVIDIA driver here")
+        engine = ChannelEngine()
+        engine.name = name
+        loaded.append(engine)
+        return engine
+
+    monkeypatch.setattr(engines, "load", load_fake)
+    return loaded
+
+
+@pytest.mark.parametrize(("warm", "names"), [(False, ["onnx-cpu"]), (True, ["onnx-cpu", "torch-cpu"])])
+def test_the_engine_behind_the_first_is_loaded_at_the_start_where_the_settings_say_so(
+    loaded: list[ChannelEngine], warm: bool, names: list[str]
+) -> None:
+    found = load(Settings(warm_fallback=warm), PLAN, BUNDLE, Metrics("1", CollectorRegistry()))
+    assert [engine.name for engine in loaded] == names
+    assert found.failover.name == "onnx-cpu"
+    assert list(found.passed_over) == ["onnx-cuda", "torch-cuda"]
+    assert found.fallbacks == ("torch-cpu",)
+
+
+def test_an_engine_has_run_every_size_of_batch_before_it_serves(loaded: list[ChannelEngine]) -> None:
+    load(Settings(max_batch=6), PLAN, BUNDLE, Metrics("1", CollectorRegistry()))
+    assert [engine.batches for engine in loaded] == [[1, 2, 4, 6]]
