@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import bentoml
 from bentoml.exceptions import BentoMLException
@@ -97,4 +97,5 @@ class AlexNetService:
         return await routes.answer(uploads, app.state.serving, top_k, deadline)
 
 
-AlexNetService.add_asgi_middleware(layers.in_front, ours=app)
+# The decorator has made it BentoML's Service, which its annotation does not tell.
+cast(Any, AlexNetService).add_asgi_middleware(layers.in_front, ours=app)

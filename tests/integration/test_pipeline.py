@@ -8,7 +8,8 @@ from PIL import Image
 
 from export.bundle import WEIGHTS, Bundle
 from service import engines
-from service.classify import Upload, classify
+from service.classify import Upload
+from tests.unit.fakes import classified
 from training.data import sources
 from training.loop import Result
 from training.pixels import Pixels
@@ -27,8 +28,7 @@ def test_pictures_sent_as_files_are_classified_as_well_as_the_run_measured(
 ) -> None:
     test = sources.load("synthetic", None).test
     uploads = [Upload(f"{number}.png", as_png(picture)) for number, picture in enumerate(test.images.numpy())]
-    engine = engines.load(name, tiny_bundle)
-    predictions = classify(uploads, engine, tiny_bundle, top_k=1, max_pixels=1024)
+    predictions = classified(uploads, engines.load(name, tiny_bundle), tiny_bundle, top_k=1)
     assert [prediction["filename"] for prediction in predictions] == [upload.filename for upload in uploads]
     right = np.mean([prediction["class_id"] for prediction in predictions] == test.labels.numpy())
     assert right == pytest.approx(tiny_run.metadata.accuracy["test"], abs=1 / len(test))
@@ -38,7 +38,7 @@ def test_pictures_sent_as_files_are_classified_as_well_as_the_run_measured(
 def test_an_engine_flags_few_of_the_pictures_it_was_trained_for(name: str, tiny_bundle: Bundle) -> None:
     test = sources.load("synthetic", None).test
     uploads = [Upload(None, as_png(picture)) for picture in test.images.numpy()]
-    predictions = classify(uploads, engines.load(name, tiny_bundle), tiny_bundle, top_k=1, max_pixels=1024)
+    predictions = classified(uploads, engines.load(name, tiny_bundle), tiny_bundle, top_k=1)
     assert np.mean([prediction["unknown"] for prediction in predictions]) < 0.15  # 5 % of validation, by design
 
 

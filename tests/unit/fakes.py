@@ -2,8 +2,9 @@
 
 import asyncio
 import io
+import math
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.types import Message, Receive
 
 from export.bundle import Bundle, Outputs
+from service.classify import Upload, classify
 from service.cores import Plan
 from service.engines import Engine, EngineError
 from service.failover import Failover, Policy
@@ -129,6 +131,18 @@ async def serving(
         yield started
     finally:
         await stop(started)
+
+
+def classified(
+    uploads: Sequence[Upload], engine: Engine | None = None, bundle: Bundle = BUNDLE, top_k: int = 3
+) -> list[Any]:
+    """What the service would answer for the uploads, however many they are."""
+
+    async def serve() -> list[Any]:
+        async with serving(engine, bundle, max_queue=max(len(uploads), 1)) as started:
+            return await classify(uploads, started, top_k=top_k, deadline=math.inf)
+
+    return asyncio.run(serve())
 
 
 def serving_app(engine: Engine | None = None, bundle: Bundle = BUNDLE, **options: Any) -> Starlette:

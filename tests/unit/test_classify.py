@@ -1,7 +1,5 @@
 """Every picture gets its own answer, in its own place, whatever its neighbours are."""
 
-import asyncio
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.bundle import Bundle, Outputs
-from service.classify import Upload, classify
+from service.classify import Upload
 from service.settings import Settings
-from tests.unit.fakes import BUNDLE, CLASSES, SIZE, TELLING, ChannelEngine, encoded, owner, png, serving
+from tests.unit.fakes import BUNDLE, CLASSES, SIZE, TELLING, ChannelEngine, classified, encoded, owner, png
 from training.pixels import Pixels
 
 MAX_BATCH = Settings.max_batch
@@ -30,16 +28,6 @@ class FixedEngine(ChannelEngine):
         """Classify uint8 images [N, H, W, C]."""
         rows = np.tile(self._row, (len(images), 1))
         return Outputs(rows, rows)
-
-
-def classified(
-    uploads: list[Upload], engine: ChannelEngine | None = None, bundle: Bundle = BUNDLE, top_k: int = 3
-) -> list[Any]:
-    async def serve() -> list[Any]:
-        async with serving(engine, bundle) as started:
-            return await classify(uploads, started, top_k=top_k, deadline=math.inf)
-
-    return asyncio.run(serve())
 
 
 def answers(contents: list[bytes], engine: ChannelEngine | None = None, top_k: int = 3) -> list[Any]:
