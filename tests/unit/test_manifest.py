@@ -31,9 +31,9 @@ def test_what_was_written_is_read() -> None:
     assert parse(whole()) == whole()
 
 
-def test_the_shipped_bundle_of_format_1_is_read() -> None:
+def test_the_shipped_bundle_is_read() -> None:
     found = parse((SHIPPED / "bundle.json").read_bytes())
-    assert (found["format_version"], found["name"]) == (1, "alexnet-cifar10")
+    assert (found["format_version"], found["name"]) == (3, "alexnet-cifar10")
 
 
 def test_a_model_that_nobody_measured_or_trained_here_is_read() -> None:
