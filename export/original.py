@@ -92,21 +92,17 @@ def quiet_session(content: bytes) -> onnxruntime.InferenceSession:
 
 def in_onnx_runtime(source: Foreign) -> Network:
     """The original file in ONNX Runtime's CPU provider."""
-    session = quiet_session(source.content)
-
-    def run(values: Values) -> Values:
-        found: Values = session.run([source.output], {source.input: values})[0]
-        return found
-
-    return run
+    return _network(quiet_session(source.content), source)
 
 
 def in_evaluator(source: Foreign) -> Network:
     """The model in onnx's reference evaluator. What it cannot evaluate it raises, in types of its own."""
-    evaluator = ReferenceEvaluator(source.model)
+    return _network(ReferenceEvaluator(source.model), source)
 
+
+def _network(runner: onnxruntime.InferenceSession | ReferenceEvaluator, source: Foreign) -> Network:
     def run(values: Values) -> Values:
-        found: Values = evaluator.run([source.output], {source.input: values})[0]
+        found: Values = runner.run([source.output], {source.input: values})[0]
         return found
 
     return run

@@ -83,12 +83,12 @@ def test_pictures_of_a_class_that_the_model_does_not_know_are_refused() -> None:
 
 def test_where_the_evaluator_cannot_run_it_the_bundle_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(_: Foreign) -> original.Network:
-        raise NotImplementedError("no implementation for Gemm")
+        raise RuntimeError("it knows no Gemm")
 
     monkeypatch.setattr(original, "in_evaluator", unknown)
     written = imported_from(read(tmp_path, model()), tmp_path / "bundle")
-    assert written.document["parity"]["evaluator"] == {"pictures": 0, "reason": "no implementation for Gemm"}
-    assert "could not run it (no implementation for Gemm)" in written.load("README.md").decode()
+    assert written.document["parity"]["evaluator"] == {"pictures": 0, "reason": "it knows no Gemm"}
+    assert "could not run it (it knows no Gemm)" in written.load("README.md").decode()
 
 
 def test_the_same_model_gives_the_same_bundle(tmp_path: Path) -> None:
