@@ -1,4 +1,4 @@
-"""Command line: python -m service serve | check | settings | bento | image"""
+"""Command line: python -m service serve | classify | check | settings | bento | image"""
 
 import argparse
 import os
@@ -10,22 +10,23 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 
 from export import bundle
-from service import engines, launch, serving, settings
+from service import engines, launch, offline_command, serving, settings
 from service.cores import plan
 from service.model import resolve_tag
 
 SHIPPED = "models/alexnet-cifar10"
+REFUSALS = (launch.LaunchError, bundle.BundleError, engines.EngineError, settings.SettingsError, BentoMLException)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse and run one command. Returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
-    except (launch.LaunchError, bundle.BundleError, engines.EngineError, settings.SettingsError, BentoMLException) as e:
-        print(f"error: {e}", file=sys.stderr)
+        status: int | None = options.run(options)
+    except (*REFUSALS, *offline_command.REFUSALS) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[model], help="verify and store a bundle, then serve it")
     serve.add_argument("--port", type=_port, default=3000, metavar="N", help="default 3000")
     serve.set_defaults(run=_serve)
+    offline_command.add_to(commands.add_parser("classify", parents=[model], help="classify files, without a server"))
     check = commands.add_parser("check", help="which engine would serve ALEXNET_MODEL here, and why not another")
     check.set_defaults(run=_check)
     commands.add_parser("settings", help="docs/settings.md: every variable").set_defaults(run=_settings)

@@ -10,6 +10,7 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 
 from export import bundle, store
+from export.bundle import Bundle
 from service.model import VARIABLE
 from service.settings import from_environment
 
@@ -22,11 +23,16 @@ class LaunchError(Exception):
 
 def stored(model: str) -> str:
     """The exact tag of `model`: a bundle's directory, which is verified and stored, or a tag that is in the store."""
+    found = opened(model)
+    return store.put(found) if Path(model).is_dir() else str(bentoml.models.get(model).tag)
+
+
+def opened(model: str) -> Bundle:
+    """The bundle in a directory, or that of a tag in the store, verified. Raises LaunchError and BundleError."""
     if Path(model).is_dir():
-        return store.put(bundle.read(Path(model)))
+        return bundle.read(Path(model))
     try:
-        store.get(model)
-        return str(bentoml.models.get(model).tag)
+        return store.get(model)
     except (BentoMLException, ValueError) as error:  # ValueError where the tag is malformed
         raise LaunchError(f"{model} is neither a bundle's directory nor a model in the BentoML store") from error
 

@@ -14,6 +14,7 @@ from bentoml.models import BentoModel
 
 from export import bundle
 from service import access, layers, routes, serving, settings
+from service.answers import DEFAULT_TOP_K
 from service.classify import Upload
 from service.cores import plan
 from service.metrics import Metrics
@@ -86,7 +87,7 @@ class AlexNetService:
         await serving.stop(app.state.serving)
 
     @bentoml.api
-    async def classify(self, images: list[Path], top_k: int = routes.DEFAULT_TOP_K) -> dict[str, Any]:
+    async def classify(self, images: list[Path], top_k: int = DEFAULT_TOP_K) -> dict[str, Any]:
         """Classify pictures.
 
         Over HTTP the route of the same name answers instead, with the same answer; this is what BentoML's clients
