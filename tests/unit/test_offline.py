@@ -204,7 +204,6 @@ def test_never_more_files_are_in_work_than_two_batches_ahead() -> None:
     for batches in range(1, 20):
         next(rows)
         assert asked <= (batches + offline.AHEAD) * BATCH + 1
-    rows.close()
 
 
 def test_files_are_decoded_while_the_engine_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

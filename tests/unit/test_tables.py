@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text().splitlines()]
     if path.suffix == ".csv":
-        kinds = {"class_id": int, "probability": float, "unknown": lambda text: text == "True", "top": json.loads}
+        kinds: dict[str, Callable[[str], Any]] = {
+            "class_id": int,
+            "probability": float,
+            "unknown": lambda text: text == "True",
+            "top": json.loads,
+        }
         with path.open(encoding="utf-8", newline="") as file:
             listed = list(csv.DictReader(file))
         return [{name: kinds.get(name, str)(text) for name, text in row.items() if text} for row in listed]
