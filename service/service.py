@@ -58,8 +58,10 @@ class AlexNetService:
         # wherever `bentoml serve` was started.
         source = Path(__file__).resolve().parents[1]
         path = os.pathsep.join([str(source), *filter(None, [os.environ.get("PYTHONPATH")])])
+        # By its place, as in an image the Bento itself is the store of its model.
+        model = bentoml.models.get(TAG).path
         check = subprocess.run(
-            [sys.executable, "-m", "service", "check"],
+            [sys.executable, "-m", "service", "check", "--bundle", model],
             cwd=source,
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,

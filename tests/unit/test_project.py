@@ -9,7 +9,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT
 
@@ -42,12 +41,6 @@ def test_imports_point_only_against_the_flow_of_data(package: str) -> None:
 def test_the_service_does_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
-
-
-def test_the_bento_installs_what_the_service_needs() -> None:
-    bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
-    extras = PROJECT["optional-dependencies"]
-    assert bento["python"]["packages"] == PROJECT["dependencies"] + extras["cuda"] + extras["torch"]
 
 
 @pytest.mark.parametrize("module", ["service.tuning", "service.engines", "service.__main__", "export.parity"])
