@@ -18,31 +18,34 @@ class JournalError(ValueError):
 
 def open_or_begin(path: Path, run: Mapping[str, Any]) -> set[str]:
     """The names of the files that are done. Raises JournalError where the journal is of another run than `run`."""
-    if path.exists():
-        _cut_torn_line(path)
-    if not path.exists() or not path.stat().st_size:
-        append(path, [run])
-    with path.open("rb") as file:
-        begun = _parsed(path, 1, file.readline())
-    if begun != dict(run):
-        names = [name for name in run if begun.get(name) != run[name]]
-        other = ", ".join(f"{name} {begun.get(name)!r} and not {run[name]!r}" for name in names)
-        raise JournalError(f"{path} was begun by another run, with {other}; go on with that one, or remove the file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, begun = line(run), _first_line(path)
+    if begun != first:
+        # Only what a machine that stopped may have left of that very line is written over.
+        if not first.startswith(begun):
+            raise _of_another_run(path, begun, run)
+        path.write_bytes(first)
+    _cut_torn_line(path)
     return {row["filename"] for row in rows(path)}
+
+
+def line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of JSON, in ASCII."""
+    return json.dumps(row).encode() + b"\n"
 
 
 def append(path: Path, found: Iterable[Mapping[str, Any]]) -> None:
     """Add lines; they survive the end of this process once this returns."""
     with path.open("ab") as file:
-        file.write(b"".join(json.dumps(row).encode() + b"\n" for row in found))
+        file.write(b"".join(map(line, found)))
 
 
 def rows(path: Path) -> Iterator[Row]:
     """Everything found so far, in the order in which it was found."""
     with path.open("rb") as file:
         next(file)
-        for number, line in enumerate(file, 2):
-            row = _parsed(path, number, line)
+        for number, text in enumerate(file, 2):
+            row = _parsed(path, number, text)
             if "filename" not in row:
                 raise _damaged(path, number)
             yield row
@@ -51,12 +54,27 @@ def rows(path: Path) -> Iterator[Row]:
 def _cut_torn_line(path: Path) -> None:
     """A machine that stops may leave half a line at the end; that file is classified again."""
     with path.open("rb+") as file:
-        file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
+        file.truncate(sum(len(text) for text in file if text.endswith(b"\n")))
 
 
-def _parsed(path: Path, number: int, line: bytes) -> Row:
+def _first_line(path: Path) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        return file.readline()
+
+
+def _of_another_run(path: Path, begun: bytes, run: Mapping[str, Any]) -> JournalError:
+    found = _parsed(path, 1, begun)
+    other = ", ".join(
+        f"{name} {found.get(name)!r} and not {run[name]!r}" for name in run if found.get(name) != run[name]
+    )
+    return JournalError(f"{path} was begun by another run, with {other}; go on with that one, or remove the file")
+
+
+def _parsed(path: Path, number: int, text: bytes) -> Row:
     try:
-        row = json.loads(line)
+        row = json.loads(text)
     except ValueError:
         row = None
     if not isinstance(row, dict):

@@ -99,7 +99,7 @@ def to_lines(named: Sequence[Path], job: Job, emit: Callable[[bytes], object], a
     """Classify everything and `emit` a line of JSON for each file. Raises PathError and OfflineError."""
     tally = Tally()
     for rows in classified(files.pictures(named), job):
-        emit(b"".join(map(tables.line, tally.count(rows))))
+        emit(b"".join(map(journal.line, tally.count(rows))))
         advance(len(rows))
     return tally
 

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from service.journal import Row
+from service.journal import Row, line
 from training.files import replaced_when_whole
 
 COLUMNS = ("filename", "label", "class_id", "probability", "unknown", "error", "top")
@@ -34,11 +34,6 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     """Write the whole table, by its suffix, or leave what was there. Raises OSError."""
     with replaced_when_whole(path) as file:
         WRITERS[path.suffix](file, rows)
-
-
-def line(row: Row) -> bytes:
-    """A row as a line of JSON, in ASCII."""
-    return json.dumps(row).encode() + b"\n"
 
 
 def _write_lines(file: IO[bytes], rows: Iterable[Row]) -> None:

@@ -21,6 +21,10 @@ def begun(tmp_path: Path) -> Path:
     return path
 
 
+def test_the_folder_is_made_where_there_is_none(tmp_path: Path) -> None:
+    assert journal.open_or_begin(tmp_path / "not" / "yet" / "journal", RUN) == set()
+
+
 def test_what_was_found_is_there_when_the_run_goes_on(begun: Path) -> None:
     assert journal.open_or_begin(begun, RUN) == {"a.png", "b.png"}
     journal.append(begun, [{"filename": "c.png"}])
@@ -59,8 +63,10 @@ def test_a_damaged_line_is_refused_with_its_number(begun: Path, damage: bytes) -
         journal.open_or_begin(begun, RUN)
 
 
-def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"\x89PNG\n", b"no line", b"[1]\n"])
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "journal"
-    path.write_bytes(b"\x89PNG\n")
+    path.write_bytes(content)
     with pytest.raises(JournalError, match="damaged in line 1"):
         journal.open_or_begin(path, RUN)
+    assert path.read_bytes() == content
