@@ -204,6 +204,19 @@ def test_an_image_is_made_of_the_bento_that_was_built_and_finished(
     assert finish[-5:] == ["--build-arg", "BENTO=alexnet:packed", "--tag", "alexnet:cpu", "deploy/image"]
 
 
+@pytest.mark.parametrize(("fallback", "asked"), [("torch", True), ("", False)])
+def test_the_words_of_make_image_reach_the_build(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fallback: str, asked: bool
+) -> None:
+    def build(model: str, backend: str, flavour: str, *, fallback: bool) -> str:
+        return f"{model} {backend} {flavour} {fallback}"
+
+    monkeypatch.setattr(launch, "build_image", build)
+    words = ["--model", "a-bundle", "--flavour", "cpu", "--fallback", fallback, "--backend", "buildah"]
+    assert main(["image", *words]) == 0
+    assert capsys.readouterr().out == f"image: a-bundle buildah cpu {asked}\n"
+
+
 def test_a_bento_is_built_in_the_repository_alone(
     tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
