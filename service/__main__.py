@@ -1,4 +1,4 @@
-"""Command line: python -m service serve | check | settings | bento | image"""
+"""Command line: python -m service serve | classify | check | settings | bento | image"""
 
 import argparse
 import os
@@ -10,31 +10,32 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 
 from export import bundle
-from service import engines, launch, serving, settings
+from service import engines, flavours, launch, offline_command, serving, settings
 from service.cores import plan
 from service.model import resolve_tag
 
 SHIPPED = "models/alexnet-cifar10"
+REFUSALS = (launch.LaunchError, bundle.BundleError, engines.EngineError, settings.SettingsError, BentoMLException)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse and run one command. Returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
-    except (launch.LaunchError, bundle.BundleError, engines.EngineError, settings.SettingsError, BentoMLException) as e:
-        print(f"error: {e}", file=sys.stderr)
+        status: int | None = options.run(options)
+    except (*REFUSALS, *offline_command.REFUSALS) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0
 
 
 def _serve(options: argparse.Namespace) -> None:
     launch.serve(options.model, options.port)
 
 
-def _check(_: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace) -> None:
     chosen = settings.from_environment(os.environ)
-    served = bundle.read(Path(bentoml.models.get(resolve_tag(chosen.model)).path))
+    served = bundle.read(options.bundle or Path(bentoml.models.get(resolve_tag(chosen.model)).path))
     loader = partial(engines.load, tuning=serving.tuning_of(chosen, plan(chosen)))
     choice = engines.choose(chosen.engine, served, loader)
     for name, reason in choice.passed_over.items():
@@ -47,11 +48,12 @@ def _settings(_: argparse.Namespace) -> None:
 
 
 def _bento(options: argparse.Namespace) -> None:
-    print(f"Bento: {launch.build_bento(options.model)}")
+    print(f"Bento: {launch.build_bento(options.model, options.flavour, fallback=options.fallback == 'torch')}")
 
 
 def _image(options: argparse.Namespace) -> None:
-    print(f"image: {launch.build_image(options.model, options.backend)}")
+    fallback = options.fallback == "torch"
+    print(f"image: {launch.build_image(options.model, options.backend, options.flavour, fallback=fallback)}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,12 +64,17 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[model], help="verify and store a bundle, then serve it")
     serve.add_argument("--port", type=_port, default=3000, metavar="N", help="default 3000")
     serve.set_defaults(run=_serve)
+    offline_command.add_to(commands.add_parser("classify", parents=[model], help="classify files, without a server"))
     check = commands.add_parser("check", help="which engine would serve ALEXNET_MODEL here, and why not another")
+    check.add_argument("--bundle", type=Path, metavar="DIR", help="check this one and not ALEXNET_MODEL")
     check.set_defaults(run=_check)
     commands.add_parser("settings", help="docs/settings.md: every variable").set_defaults(run=_settings)
-    commands.add_parser("bento", parents=[model], help="build a Bento with the model inside").set_defaults(run=_bento)
-    image = commands.add_parser("image", parents=[model], help="build a Bento and a container image of it")
-    image.add_argument("--backend", default="docker", help="docker (default), podman or buildah")
+    packing = argparse.ArgumentParser(add_help=False, parents=[model])
+    packing.add_argument("--flavour", choices=flavours.FLAVOURS, default="gpu", help="for which machines (default gpu)")
+    packing.add_argument("--fallback", choices=["torch", ""], default="", help="PyTorch in the CPU's flavour too")
+    commands.add_parser("bento", parents=[packing], help="build a Bento with the model inside").set_defaults(run=_bento)
+    image = commands.add_parser("image", parents=[packing], help="build a Bento and a container image of it")
+    image.add_argument("--backend", choices=launch.BACKENDS, default="docker", help="default docker")
     image.set_defaults(run=_image)
     return parser
 

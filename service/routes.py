@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from service import json_body, pages
 from service.access import Access
+from service.answers import DEFAULT_TOP_K
 from service.classify import Upload, classify
 from service.errors import HANDLERS, Problem
 from service.images import foreign_format
@@ -26,7 +27,6 @@ from service.serving import Serving
 from service.settings import Settings
 from service.uploads import PART, Asked, from_form, media_type, while_connected, whole
 
-DEFAULT_TOP_K = 3
 LIBRARIES = ("bentoml", "numpy", "pillow")
 # What `curl --data-binary` sends when nobody names a type.
 CURL_DEFAULT = "application/x-www-form-urlencoded"

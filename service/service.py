@@ -14,6 +14,7 @@ from bentoml.models import BentoModel
 
 from export import bundle
 from service import access, layers, routes, serving, settings
+from service.answers import DEFAULT_TOP_K
 from service.classify import Upload
 from service.cores import plan
 from service.metrics import Metrics
@@ -57,8 +58,10 @@ class AlexNetService:
         # wherever `bentoml serve` was started.
         source = Path(__file__).resolve().parents[1]
         path = os.pathsep.join([str(source), *filter(None, [os.environ.get("PYTHONPATH")])])
+        # By its place, as in an image the Bento itself is the store of its model.
+        model = bentoml.models.get(TAG).path
         check = subprocess.run(
-            [sys.executable, "-m", "service", "check"],
+            [sys.executable, "-m", "service", "check", "--bundle", model],
             cwd=source,
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
@@ -86,7 +89,7 @@ class AlexNetService:
         await serving.stop(app.state.serving)
 
     @bentoml.api
-    async def classify(self, images: list[Path], top_k: int = routes.DEFAULT_TOP_K) -> dict[str, Any]:
+    async def classify(self, images: list[Path], top_k: int = DEFAULT_TOP_K) -> dict[str, Any]:
         """Classify pictures.
 
         Over HTTP the route of the same name answers instead, with the same answer; this is what BentoML's clients

@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -10,11 +13,18 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises OSError (a full disk, say) and then leaves the old file as it was.
     """
+    with replaced_when_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replaced_when_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the place of `path` where the block ends, and never where it raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)

@@ -99,3 +99,13 @@ def test_a_copy_of_the_bento_outside_the_store_serves_its_own_model(built: Built
     copy = shutil.copytree(built.directory, tmp_path / "copy")
     with running([*BENTOML, "serve", str(copy)], environment(built.home), tmp_path / "server.log", tmp_path) as server:
         assert server.ask("GET", "/model").json()["version"] == built.model.partition(":")[2]
+
+
+def test_a_bento_that_carries_its_model_as_an_image_does_needs_no_store(built: Built, tmp_path: Path) -> None:
+    copy = shutil.copytree(built.directory, tmp_path / "bento")
+    name, _, version = built.model.partition(":")
+    shutil.copytree(built.home / "models" / name / version, copy / "models" / name / version)
+    (copy / "models" / name / "latest").write_text(version)
+    env = environment(tmp_path / "empty", ALEXNET_ENGINE="onnx-cpu")
+    with running([*BENTOML, "serve", str(copy)], env, tmp_path / "server.log", tmp_path) as server:
+        assert server.ask("GET", "/model").json()["version"] == version

@@ -10,13 +10,15 @@ from typing import Any
 
 import bentoml
 import pytest
+import yaml
 
 from export import store
 from export.bundle import Bundle, BundleError
-from service import launch
+from service import flavours, launch
 from service.__main__ import main
 from service.launch import LaunchError
 from service.settings import SettingsError
+from tests.conftest import ROOT
 
 BENTOML = [sys.executable, "-m", "bentoml"]
 
@@ -163,13 +165,64 @@ def test_a_bento_is_built_with_the_exact_tag(tiny_bundle: Bundle, commands: list
     assert commands[0][0][:4] == [*BENTOML, "build"]
 
 
-def test_an_image_is_made_of_the_bento_that_was_built(
-    tiny_bundle: Bundle, commands: list[tuple[list[str], str | None]]
+def test_the_versions_that_ci_has_tested_are_locked(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, str] = {}
+
+    def run(command: list[str], *, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
+        seen.update(env)
+        return subprocess.CompletedProcess(command, 0, stdout="__tag__:alexnet:packed\n")
+
+    monkeypatch.setattr("subprocess.run", run)
+    launch.build_bento(str(tiny_bundle.directory))
+    assert Path(seen["UV_CONSTRAINT"]) == ROOT / "constraints.txt"
+
+
+@pytest.mark.parametrize(("flavour", "fallback"), [("gpu", False), ("cpu", False), ("cpu", True)])
+def test_bentoml_is_given_the_description_of_the_flavour(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, flavour: str, fallback: bool
 ) -> None:
-    assert launch.build_image(str(tiny_bundle.directory), "podman") == "alexnet:packed"
-    containerize = commands[1][0]
+    given: list[Any] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        given.append(yaml.safe_load(Path(command[command.index("--bentofile") + 1]).read_text()))
+        return subprocess.CompletedProcess(command, 0, stdout="__tag__:alexnet:packed\n")
+
+    monkeypatch.setattr("subprocess.run", run)
+    launch.build_bento(str(tiny_bundle.directory), flavour, fallback=fallback)
+    assert given == [flavours.description(flavour, fallback=fallback)]
+
+
+@pytest.mark.parametrize("backend", launch.BACKENDS)
+def test_an_image_is_made_of_the_bento_that_was_built_and_finished(
+    tiny_bundle: Bundle, commands: list[tuple[list[str], str | None]], backend: str
+) -> None:
+    assert launch.build_image(str(tiny_bundle.directory), backend, "cpu") == "alexnet:cpu"
+    (_, _), (containerize, _), (finish, _) = commands
     assert containerize[:5] == [*BENTOML, "containerize", "alexnet:packed"]
-    assert containerize[containerize.index("--backend") + 1] == "podman"
+    assert containerize[containerize.index("--backend") + 1] == backend
+    assert finish[:2] == [backend, "build"]
+    assert finish[-5:] == ["--build-arg", "BENTO=alexnet:packed", "--tag", "alexnet:cpu", "deploy/image"]
+
+
+@pytest.mark.parametrize(("fallback", "asked"), [("torch", True), ("", False)])
+def test_the_words_of_make_image_reach_the_build(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fallback: str, asked: bool
+) -> None:
+    def build(model: str, backend: str, flavour: str, *, fallback: bool) -> str:
+        return f"{model} {backend} {flavour} {fallback}"
+
+    monkeypatch.setattr(launch, "build_image", build)
+    words = ["--model", "a-bundle", "--flavour", "cpu", "--fallback", fallback, "--backend", "buildah"]
+    assert main(["image", *words]) == 0
+    assert capsys.readouterr().out == f"image: a-bundle buildah cpu {asked}\n"
+
+
+def test_a_bento_is_built_in_the_repository_alone(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LaunchError, match=r"^there is no bentofile\.yaml here; go to the repository's root$"):
+        launch.build_bento(str(tiny_bundle.directory))
 
 
 def test_a_failed_build_is_refused(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,3 +230,15 @@ def test_a_failed_build_is_refused(tiny_bundle: Bundle, monkeypatch: pytest.Monk
     monkeypatch.setattr("subprocess.run", lambda *_, **__: failed)
     with pytest.raises(LaunchError, match="bentoml build failed"):
         launch.build_bento(str(tiny_bundle.directory))
+
+
+@pytest.mark.parametrize("failing", ["containerize", "deploy/image"])
+def test_an_image_that_cannot_be_made_is_refused_with_the_command(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, failing in command, stdout="__tag__:alexnet:packed\n")
+
+    monkeypatch.setattr("subprocess.run", run)
+    with pytest.raises(LaunchError, match=rf"{failing}.* failed; its message is above$"):
+        launch.build_image(str(tiny_bundle.directory), "podman")

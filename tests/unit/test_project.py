@@ -1,6 +1,7 @@
 """What several files say of the project agrees, and the packages depend on each other in one direction."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT
 
@@ -43,10 +43,14 @@ def test_the_service_does_not_import_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_the_bento_installs_what_the_service_needs() -> None:
-    bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
-    extras = PROJECT["optional-dependencies"]
-    assert bento["python"]["packages"] == PROJECT["dependencies"] + extras["cuda"] + extras["torch"]
+@pytest.mark.parametrize("module", ["service.tuning", "service.engines", "service.__main__", "export.parity"])
+def test_onnx_runtime_is_told_not_to_report_before_it_is_imported(module: str, tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("import os, sys; sys.exit(os.environ.get('ORT_DISABLE_TELEMETRY', 'no'))")
+    kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    asked = [sys.executable, "-c", f"import {module}"]
+    done = subprocess.run(asked, cwd=ROOT, env={**kept, "PYTHONPATH": paths}, capture_output=True, text=True)
+    assert done.stderr == "1\n"
 
 
 def test_onnx_runtime_is_never_installed_twice() -> None:

@@ -1,0 +1,73 @@
+"""What is said of a picture, over HTTP and offline alike: a prediction, or what was wrong with it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from export.bundle import Bundle, Outputs
+from service.errors import PictureError
+from service.images import decode
+from training.energy import is_unknown
+from training.pixels import Pixels
+
+# How many classes are told where nobody says otherwise; fewer where the model has fewer.
+DEFAULT_TOP_K = 3
+# Float32 carries seven digits; more would be noise in the answer.
+DIGITS = 6
+
+
+def attempt(content: bytes, bundle: Bundle, max_pixels: int) -> Pixels | PictureError:
+    """The picture as the bundle's network takes it, uint8 [size, size, channels], or what is wrong with it."""
+    try:
+        return decode(content, size=bundle.size, channels=bundle.channels, max_pixels=max_pixels)
+    except PictureError as error:
+        return error
+
+
+def good(decoded: Sequence[Pixels | PictureError]) -> list[Pixels]:
+    """The pictures that can be classified, in their order."""
+    return [picture for picture in decoded if not isinstance(picture, PictureError)]
+
+
+def answers(
+    names: Sequence[str | None],
+    decoded: Sequence[Pixels | PictureError],
+    outputs: Outputs | None,
+    bundle: Bundle,
+    top_k: int,
+) -> list[dict[str, Any]]:
+    """One entry for each name: `filename` and a prediction, or `filename` and `error`.
+
+    `outputs` has a row for each picture of `good(decoded)`, and is None where there is none.
+    """
+    rows = iter(_rows(outputs) if outputs else ())
+    return [
+        {"filename": name, "error": str(picture)}
+        if isinstance(picture, PictureError)
+        else {"filename": name, **_prediction(next(rows), bundle, top_k)}
+        for name, picture in zip(names, decoded, strict=True)
+    ]
+
+
+def _rows(outputs: Outputs) -> list[Outputs]:
+    """What the engine gave for each picture, as a batch of one."""
+    return [
+        Outputs(outputs.logits[row : row + 1], outputs.probabilities[row : row + 1])
+        for row in range(len(outputs.logits))
+    ]
+
+
+def _prediction(outputs: Outputs, bundle: Bundle, top_k: int) -> dict[str, Any]:
+    """The best class, whether the picture is unknown where the bundle can tell, and the `top_k` best classes.
+
+    Equal probabilities keep the order of the classes.
+    """
+    probabilities, classes = outputs.probabilities[0], bundle.classes
+    best = np.argsort(-probabilities, kind="stable")[:top_k]
+    top = [
+        {"label": classes[i], "class_id": int(i), "probability": round(float(probabilities[i]), DIGITS)} for i in best
+    ]
+    threshold = bundle.energy_threshold
+    unknown = {} if threshold is None else {"unknown": bool(is_unknown(outputs.logits, threshold)[0])}
+    return {**top[0], **unknown, "top": top}
