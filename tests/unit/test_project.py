@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from uvicorn.loops.auto import auto_loop_factory
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.conftest import ROOT
 
@@ -47,6 +50,16 @@ def test_the_bento_installs_what_the_service_needs() -> None:
     bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
     extras = PROJECT["optional-dependencies"]
     assert bento["python"]["packages"] == PROJECT["dependencies"] + extras["cuda"] + extras["torch"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
+def test_requests_are_read_by_the_parser_and_the_loop_written_in_c() -> None:
+    import uvloop
+
+    assert AutoHTTPProtocol is HttpToolsProtocol
+    loop = auto_loop_factory()()
+    loop.close()
+    assert isinstance(loop, uvloop.Loop)
 
 
 def test_onnx_runtime_is_never_installed_twice() -> None:
