@@ -11,6 +11,7 @@ from bentoml.exceptions import BentoMLException
 
 from export import bundle
 from service import engines, launch, serving, settings
+from service.cores import plan
 from service.model import resolve_tag
 
 SHIPPED = "models/alexnet-cifar10"
@@ -34,7 +35,7 @@ def _serve(options: argparse.Namespace) -> None:
 def _check(_: argparse.Namespace) -> None:
     chosen = settings.from_environment(os.environ)
     served = bundle.read(Path(bentoml.models.get(resolve_tag(chosen.model)).path))
-    loader = partial(engines.load, tuning=serving.tuning_of(chosen))
+    loader = partial(engines.load, tuning=serving.tuning_of(chosen, plan(chosen)))
     choice = engines.choose(chosen.engine, served, loader)
     for name, reason in choice.passed_over.items():
         print(f"{name}: {reason}")

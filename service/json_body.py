@@ -4,8 +4,9 @@ import binascii
 import json
 from typing import Any
 
+from service.classify import Upload
 from service.errors import Problem
-from service.uploads import Asked, Upload
+from service.uploads import Asked
 
 EXAMPLE = '{"images": [{"filename": "cat.jpg", "data": "BASE64"}]}'
 

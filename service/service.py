@@ -27,6 +27,7 @@ try:
 except settings.SettingsError as error:
     raise BentoMLException(str(error)) from None  # BentoML prints this as one line
 TAG = resolve_tag(SETTINGS.model)
+PLAN = plan(SETTINGS)
 
 if SETTINGS.access_log:
     access.log_to_stdout()
@@ -35,7 +36,7 @@ app = routes.build_app()
 
 @bentoml.service(
     name="alexnet",
-    workers=plan(SETTINGS).workers,
+    workers=PLAN.workers,
     # Ours have templates of routes as labels; BentoML's take every path a client may think of.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
@@ -69,13 +70,15 @@ class AlexNetService:
 
     def __init__(self) -> None:
         self._bundle = bundle.read(Path(self.model.path))
-        self._metrics = Metrics(str(bentoml.server_context.worker_index))
-        self._engines = serving.load(SETTINGS, self._bundle, self._metrics)
+        worker = bentoml.server_context.worker_index
+        self._metrics = Metrics(str(worker))
+        os.environ.update(PLAN.environment(worker))
+        self._engines = serving.load(SETTINGS, PLAN, self._bundle, self._metrics)
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Begin to serve, before BentoML says that the worker is ready."""
-        app.state.serving = serving.start(self._engines, self._bundle, SETTINGS, self._metrics)
+        app.state.serving = serving.start(self._engines, PLAN, self._bundle, SETTINGS, self._metrics)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

@@ -13,7 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from export.bundle import Bundle
 from service import engines
 from service.batcher import Batcher, Limits
-from service.cores import plan
+from service.cores import Plan
 from service.engines import Engine
 from service.failover import Failover, Policy
 from service.metrics import Metrics
@@ -48,9 +48,9 @@ class Serving:
     since: str
 
 
-def load(settings: Settings, bundle: Bundle, metrics: Metrics) -> Engines:
+def load(settings: Settings, planned: Plan, bundle: Bundle, metrics: Metrics) -> Engines:
     """Load the engine that the settings ask for, and have it run every size of batch. Raises engines.EngineError."""
-    loader = partial(_ready, tuning=tuning_of(settings), most=settings.max_batch)
+    loader = partial(_ready, tuning=tuning_of(settings, planned), most=settings.max_batch)
     choice = engines.choose(settings.engine, bundle, loader)
     fallbacks, no_fallback = fallbacks_of(choice.engine.name, settings.engine, bundle)
     behind: Callable[[], Engine] | None = partial(_first_of, fallbacks, bundle, loader) if fallbacks else None
@@ -62,12 +62,12 @@ def load(settings: Settings, bundle: Bundle, metrics: Metrics) -> Engines:
     return Engines(failover, choice.passed_over, fallbacks, no_fallback)
 
 
-def start(loaded: Engines, bundle: Bundle, settings: Settings, metrics: Metrics) -> Serving:
+def start(loaded: Engines, planned: Plan, bundle: Bundle, settings: Settings, metrics: Metrics) -> Serving:
     """Begin to serve in the running loop."""
     shape = (bundle.size, bundle.size, bundle.channels)
     limits = Limits(settings.max_batch, settings.max_queue, settings.max_wait_ms)
     batcher = Batcher(loaded.failover.run, shape, limits, metrics)
-    decoders = CapacityLimiter(plan(settings).decoders)
+    decoders = CapacityLimiter(planned.decoders)
     requests = asyncio.Semaphore(settings.max_requests)
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return Serving(bundle, loaded, batcher, settings, metrics, decoders, requests, since)
@@ -96,9 +96,8 @@ def fallbacks_of(chosen: str, wanted: str, bundle: Bundle) -> tuple[tuple[str, .
     return rest, None if rest else reason
 
 
-def tuning_of(settings: Settings) -> Tuning:
-    """How engines are set up under these settings."""
-    planned = plan(settings)
+def tuning_of(settings: Settings, planned: Plan) -> Tuning:
+    """How the engines of a worker are set up."""
     return Tuning(planned.threads, planned.shared, settings.tf32, settings.cuda_memory_mib)
 
 

@@ -97,7 +97,7 @@ class Settings:
         False, _flag(), "whether the engine behind the first one is loaded at the start and not when it is needed"
     )
     workers: int | None = _setting(
-        None, _number(1, 256), "processes; without it one for a GPU, and on the CPU one for each core"
+        None, _number(1, 256), "processes; without it one for each GPU, and on the CPU one for each core"
     )
     threads: int | None = _setting(
         None,

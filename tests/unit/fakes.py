@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.types import Message, Receive
 
 from export.bundle import Bundle, Outputs
+from service.cores import Plan
 from service.engines import Engine, EngineError
 from service.failover import Failover, Policy
 from service.metrics import Metrics
@@ -122,7 +123,8 @@ async def serving(
     load_fallback = None if fallback is None else lambda: fallback
     failover = Failover(engine or ChannelEngine(), load_fallback, _never, Policy(), observer=metrics)
     reasons = {"onnx-cuda": "there is no NVIDIA driver here"}
-    started = start(Engines(failover, reasons, (), "PyTorch is not installed"), bundle, chosen, metrics)
+    planned = Plan(workers=1, threads=1, decoders=1)
+    started = start(Engines(failover, reasons, (), "PyTorch is not installed"), planned, bundle, chosen, metrics)
     try:
         yield started
     finally:

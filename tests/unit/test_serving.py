@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from export.bundle import Bundle
 from service import engines, serving
+from service.cores import Plan
 from service.engines import EngineError
 from service.metrics import Metrics
 from service.serving import fallbacks_of, load
@@ -14,6 +15,7 @@ from service.settings import ENGINES, Settings
 from service.tuning import Tuning
 from tests.unit.fakes import BUNDLE, ChannelEngine
 
+PLAN = Plan(workers=1, threads=1, decoders=1)
 IMPORTED = replace(BUNDLE, document={**BUNDLE.document, "files": {}})
 
 
@@ -68,7 +70,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[ChannelEngine]:
 def test_the_engine_behind_the_first_is_loaded_at_the_start_where_the_settings_say_so(
     loaded: list[ChannelEngine], warm: bool, names: list[str]
 ) -> None:
-    found = load(Settings(warm_fallback=warm), BUNDLE, Metrics("1", CollectorRegistry()))
+    found = load(Settings(warm_fallback=warm), PLAN, BUNDLE, Metrics("1", CollectorRegistry()))
     assert [engine.name for engine in loaded] == names
     assert found.failover.name == "onnx-cpu"
     assert list(found.passed_over) == ["onnx-cuda", "torch-cuda"]
@@ -76,5 +78,5 @@ def test_the_engine_behind_the_first_is_loaded_at_the_start_where_the_settings_s
 
 
 def test_an_engine_has_run_every_size_of_batch_before_it_serves(loaded: list[ChannelEngine]) -> None:
-    load(Settings(max_batch=6), BUNDLE, Metrics("1", CollectorRegistry()))
+    load(Settings(max_batch=6), PLAN, BUNDLE, Metrics("1", CollectorRegistry()))
     assert [engine.batches for engine in loaded] == [[1, 2, 4, 6]]
