@@ -13,7 +13,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
 from export import bundle
-from service import access, layers, routes, serving, settings
+from service import access, layers, routes, serving, settings, tracing
 from service.classify import Upload
 from service.cores import plan
 from service.metrics import Metrics
@@ -98,3 +98,4 @@ class AlexNetService:
 
 
 AlexNetService.add_asgi_middleware(layers.in_front, ours=app)
+tracing.only_with_exporter(AlexNetService)
