@@ -136,7 +136,8 @@ async def _decode(content: bytes) -> Pixels:
 
 async def _watch() -> None:
     async def never() -> Message:
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.Event().wait()
+        return await _receive()
 
     async with while_connected(never):
         await asyncio.sleep(0)

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, measure, write and print the page. Returns the exit status."""
     options = _parser().parse_args(arguments)
     if options.quick:
-        options.rounds, options.seconds, options.warm_up, options.loads = 1, 1.0, 0.5, list(QUICK_LOADS)
+        options.rounds, options.seconds, options.warm_up = 1, 1.0, 0.5
+    options.loads = options.loads or list(QUICK_LOADS if options.quick else LOADS)
     if "litserve" in options.servers and find_spec("litserve") is None:
         print(
             "error: LitServe is not installed; install the extra 'bench', or name --servers without it", file=sys.stderr
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         kept = record.Record(path, record.head(command, served, settings, options.targets), options.resume)
         measure(options, served, kept)
-    except (record.RecordError, ServerError, turns.NoPeakError) as error:
+    except (record.RecordError, ServerError, turns.TurnError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     text = page.table(kept.document)
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "alexnet-cifar10", help="a bundle's directory")
     parser.add_argument("--out", type=Path, help="JSON file of the result; page and picture are beside it")
     parser.add_argument("--servers", type=_names(CONTENDERS), default=list(CONTENDERS), help="some of them, by commas")
-    parser.add_argument("--loads", type=_names(LOADS), default=list(LOADS), help=f"some of: {', '.join(LOADS)}")
+    parser.add_argument("--loads", type=_names(LOADS), help=f"some of: {', '.join(LOADS)}")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (default 3)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load (default 5)")
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds before each load (default 1)")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from benchmarks.serving import pictures
+from benchmarks.serving.contenders import ROOT
 from benchmarks.serving.peers.common import Classifier
 
 AT_ONCE = 32
@@ -19,7 +20,7 @@ def measure(seconds: float, env: Mapping[str, str]) -> float:
     """Pictures a second of all processes together, all of which begin when the last one is ready."""
     words = [sys.executable, "-m", "benchmarks.serving.ceiling", str(seconds)]
     processes = [
-        subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(words, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(os.cpu_count() or 1)
     ]
     for process in processes:

@@ -66,8 +66,8 @@ def _draw(axes: Axes, result: Result, pictures: int) -> None:
             if points:
                 speeds, latencies, _ = zip(*points, strict=True)
                 axes.plot(speeds, latencies, style, color=colour, marker="o", ms=3, lw=1.4, label=label)
-                for *place, clients in points if label else ():
-                    axes.annotate(str(clients), place, xytext=(3, 3), textcoords="offset points", fontsize=6)
+                for speed, latency, clients in points if label else ():
+                    axes.annotate(str(clients), (speed, latency), xytext=(3, 3), textcoords="offset points", fontsize=6)
     ceiling = median(result, "ceiling", "images_per_second")
     if ceiling and pictures > 1:
         axes.axvline(ceiling, color="#999999", ls="--", lw=1, label="decoding and inference alone")

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.serving.contenders import ROOT
+
 START_PATIENCE = 120.0
 STOP_PATIENCE = 20.0
 LOOK = 0.01  # seconds between two looks whether a server is ready
@@ -66,7 +68,7 @@ def running(words: Sequence[str], port: int, ready: str, env: Mapping[str, str],
         process = subprocess.Popen(
             words,
             env=env,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

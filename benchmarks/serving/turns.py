@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.contenders import CONTENDERS, command
+from benchmarks.serving.contenders import CONTENDERS, ROOT, command
 from benchmarks.serving.generator import Task
 from benchmarks.serving.loads import LOADS, PEAK_LOADS, Load
 from benchmarks.serving.pictures import CONTENT_TYPE, Request
@@ -19,8 +19,8 @@ from benchmarks.serving.record import Record
 GENERATOR_PATIENCE = 60.0
 
 
-class NoPeakError(Exception):
-    """The rate of an open loop is not known; the message says what to measure first."""
+class TurnError(Exception):
+    """A turn cannot be finished; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Course:
 
 
 def take(name: str, number: int, loads: Sequence[str], course: Course) -> None:
-    """The turn of the server of that name in round `number`. Raises ServerError."""
+    """The turn of the server of that name in round `number`. Raises ServerError and TurnError."""
     contender, record = CONTENDERS[name], course.record
     todo = [load for load in loads if load in contender.loads and not record.has("loads", **_key(name, number, load))]
     if not todo and record.has("starts", server=name, round=number):
@@ -51,9 +51,7 @@ def take(name: str, number: int, loads: Sequence[str], course: Course) -> None:
     port = free_port()
     with running(command(contender, port), port, contender.ready, course.env, course.log) as server:
         for load in todo:
-            measured = measure(
-                server, LOADS[load], _rate(name, number, LOADS[load], record), contender.requests, course
-            )
+            measured = measure(server, LOADS[load], rate(name, number, LOADS[load], record), contender.requests, course)
             record.add("loads", **_key(name, number, load), **measured)
         if not record.has("starts", server=name, round=number):
             record.add(
@@ -83,18 +81,23 @@ def measure(server: Server, load: Load, rate: float, most: int | None, course: C
         rate=rate,
     )
     before = server.cpu_seconds()
-    generator = subprocess.run(
-        [sys.executable, "-m", "benchmarks.serving.generator"],
-        input=task.written(),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=pace.warm_up + pace.seconds + GENERATOR_PATIENCE,
-    )
-    found: dict[str, Any] = json.loads(generator.stdout)
+    found = _generate(task)
     pictures = found.pop("pictures_in_all")
     used = server.cpu_seconds() - before
     return {**found, "rate": rate, "cpu_ms_a_picture": 1000 * used / pictures if pictures else None}
+
+
+def _generate(task: Task) -> dict[str, Any]:
+    """What the load generator tells. Raises TurnError."""
+    words = [sys.executable, "-m", "benchmarks.serving.generator"]
+    patience = task.warm_up + task.seconds + GENERATOR_PATIENCE
+    try:
+        told = subprocess.run(
+            words, input=task.written(), capture_output=True, text=True, check=True, timeout=patience, cwd=ROOT
+        )
+    except subprocess.SubprocessError as error:
+        raise TurnError(f"the load generator told nothing ({error}); go on with --resume") from error
+    return dict(json.loads(told.stdout))
 
 
 def with_head(body: bytes) -> bytes:
@@ -120,16 +123,14 @@ def peak(measured: Sequence[Mapping[str, Any]], name: str, number: int) -> float
     return max(speeds, default=None)
 
 
-def _rate(name: str, number: int, load: Load, record: Record) -> float:
-    """Requests a second of an open loop; 0 for a closed one."""
+def rate(name: str, number: int, load: Load, record: Record) -> float:
+    """Requests a second of an open loop; 0 for a closed one. Raises TurnError where the peak is not known."""
     if not load.share:
         return 0.0
     found = peak(record.document["loads"], name, number)
     if found is None:
         wanted = ", ".join(PEAK_LOADS)
-        raise NoPeakError(
-            f"{load.name} is a share of what {name} carries, which no load has shown; add one of {wanted}"
-        )
+        raise TurnError(f"{load.name} is a share of what {name} carries, which no load has shown; add one of {wanted}")
     return load.share * max(found, 1.0)
 
 

@@ -16,7 +16,7 @@ from benchmarks.serving.contenders import CONTENDERS
 from benchmarks.serving.generator import Tally, Task
 from benchmarks.serving.loads import LOADS
 from benchmarks.serving.record import Record, RecordError
-from benchmarks.serving.turns import peak
+from benchmarks.serving.turns import TurnError, peak, rate
 
 EXPECTED = [[0.1, 0.9], [0.75, 0.25]]
 RIGHT = [{"class_id": 1, "probability": 0.9}, {"class_id": 0, "probability": 0.75}]
@@ -229,6 +229,15 @@ def test_overload_is_held_against_the_peak_and_the_calm_of_its_round() -> None:
 def test_the_peak_is_that_of_closed_loops_with_one_picture() -> None:
     assert peak(RESULT["loads"], "ours", 0) == 1000
     assert peak(RESULT["loads"], "starlette", 0) is None
+
+
+def test_an_open_loop_needs_to_know_what_the_server_carries(tmp_path: Path) -> None:
+    record = Record(tmp_path / "result.json", {}, resume=False)
+    assert rate("ours", 0, LOADS["32x1"], record) == 0
+    with pytest.raises(TurnError, match="add one of 1x1, 8x1, 32x1, 128x1"):
+        rate("ours", 0, LOADS["open-0.8"], record)
+    record.add("loads", **load("ours", "32x1", 0, images_per_second=1000.0))
+    assert rate("ours", 0, LOADS["open-0.8"], record) == 800
 
 
 def test_the_page_has_targets_loads_errors_and_versions() -> None:
