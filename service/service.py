@@ -13,7 +13,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
 from export import bundle
-from service import access, layers, routes, serving, settings
+from service import access, layers, routes, serving, settings, tracing
 from service.answers import DEFAULT_TOP_K
 from service.classify import Upload
 from service.cores import plan
@@ -102,3 +102,4 @@ class AlexNetService:
 
 # The decorator has made it BentoML's Service, which its annotation does not tell.
 cast(Any, AlexNetService).add_asgi_middleware(layers.in_front, ours=app)
+tracing.only_with_exporter(AlexNetService)

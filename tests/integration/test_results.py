@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.serving import page as serving
+from benchmarks.serving.record import FORMAT_VERSION as SERVING_VERSION
 from tests.conftest import ROOT
 from training.ladders import page
 from training.ladders.ladder import FORMAT_VERSION
 
-RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+FOLDER = ROOT / "benchmarks" / "results"
+RESULTS = sorted(FOLDER.glob("*.json"))
+SERVERS = sorted((FOLDER / "serving").glob("*.json"))
+PAGES: dict[Path, Any] = dict.fromkeys(RESULTS, page) | dict.fromkeys(SERVERS, serving)
 
 
 def result(path: Path) -> dict[str, Any]:
@@ -26,19 +31,18 @@ def pixels(content: bytes) -> np.ndarray[Any, np.dtype[np.int16]]:
 
 
 def test_every_table_and_picture_has_its_figures() -> None:
-    folder = ROOT / "benchmarks" / "results"
-    drawn = {path.stem for path in [*folder.glob("*.md"), *folder.glob("*.png")]}
-    assert drawn == {path.stem for path in RESULTS}
+    drawn = {path.with_suffix(".json") for path in [*FOLDER.rglob("*.md"), *FOLDER.rglob("*.png")]}
+    assert drawn == PAGES.keys()
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_a_committed_table_is_made_from_its_figures(path: Path) -> None:
-    assert path.with_suffix(".md").read_text(encoding="utf-8") == page.table(result(path))
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == PAGES[path].table(result(path))
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_a_committed_picture_is_made_from_its_figures(path: Path) -> None:
-    committed, made = pixels(path.with_suffix(".png").read_bytes()), pixels(page.picture(result(path)))
+    committed, made = pixels(path.with_suffix(".png").read_bytes()), pixels(PAGES[path].picture(result(path)))
     assert committed.shape == made.shape
     # Another FreeType shades the edges of letters otherwise; a point that moves by one pixel changes more than that.
     assert np.abs(committed - made).mean() < 0.5
@@ -54,3 +58,12 @@ def test_committed_figures_say_where_they_come_from(path: Path) -> None:
         assert len(rung["provenance"]["commit"].removesuffix("-dirty")) == 40
         assert {"python", "torch", "numpy"} <= rung["provenance"]["versions"].keys()
         assert len(rung["history"]) == sum(stage["epochs"] for stage in rung["recipe"]["stages"])
+
+
+@pytest.mark.parametrize("path", SERVERS, ids=lambda path: path.stem)
+def test_committed_figures_of_servers_say_where_they_come_from(path: Path) -> None:
+    found = result(path)
+    assert found["format"] == SERVING_VERSION
+    assert found["command"][:3] == ["python", "-m", "benchmarks.serving"]
+    assert len(found["provenance"]["commit"]) == 40
+    assert {"python", "bentoml", "litserve", "onnxruntime"} <= found["provenance"]["versions"].keys()

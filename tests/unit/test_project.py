@@ -9,6 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from uvicorn.loops.auto import auto_loop_factory
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.conftest import ROOT
 
@@ -51,6 +54,16 @@ def test_onnx_runtime_is_told_not_to_report_before_it_is_imported(module: str, t
     asked = [sys.executable, "-c", f"import {module}"]
     done = subprocess.run(asked, cwd=ROOT, env={**kept, "PYTHONPATH": paths}, capture_output=True, text=True)
     assert done.stderr == "1\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
+def test_requests_are_read_by_the_parser_and_the_loop_written_in_c() -> None:
+    import uvloop
+
+    assert AutoHTTPProtocol is HttpToolsProtocol
+    loop = auto_loop_factory()()
+    loop.close()
+    assert isinstance(loop, uvloop.Loop)
 
 
 def test_onnx_runtime_is_never_installed_twice() -> None:
