@@ -6,14 +6,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import torch
 
-from export import bundle, gate, graph, manifest, onnxfile, parity, parity_report, pictures, runtimes, selfcheck
+from export import bundle, gate, manifest, onnxfile, parity, parity_report, pictures, runtimes, selfcheck, variants
 from export.bundle import Bundle
 from export.parity import Pictures
+from export.pictures import Labelled
 from export.verdicts import ParityReport
 from training import calibration, checkpoint
-from training.checkpoint import Checkpoint, CheckpointError, Metadata
+from training.checkpoint import CheckpointError, Metadata
 from training.reports.card import model_card
 from training.reports.pictures import confusion, curves, reliability
 
@@ -21,7 +23,7 @@ from training.reports.pictures import confusion, curves, reliability
 def export(
     path: Path,
     out: Path,
-    asked: Pictures | None = None,
+    found: Labelled | None = None,
     *,
     name: str | None = None,
     note: str = "",
@@ -29,7 +31,8 @@ def export(
 ) -> tuple[Bundle, ParityReport]:
     """Export the checkpoint at `path` into a bundle at `out`, and return it with the gate's report.
 
-    Without pictures the gate takes crops of the golden photographs. `note` goes into the card; `shown` draws progress.
+    Without pictures the gate takes crops of the golden photographs, and int8 is left out. `note` goes into the card,
+    `shown` draws progress.
     Raises CheckpointError, GraphError, BundleError, ValueError for pictures that do not fit, or ParityError (with the
     report) where the gate fails; then nothing is written.
     """
@@ -39,21 +42,25 @@ def export(
     if "test" not in meta.accuracy:
         raise CheckpointError(f"{path} is of an unfinished run: finish it with --resume")
     reference = runtimes.torch_runner(source.build_classifier())
-    questions = parity.ask(reference, fitting(asked, meta), shown=shown)
+    questions = parity.ask(reference, fitting(found.test if found else None, meta), shown=shown)
     gate.require_accuracy(questions, meta.accuracy["test"])
-    graphs = {"fp32": _graph(source, hashlib.sha256(weights).hexdigest())}
-    report = gate.judge(questions, graphs, shown=shown)
+    made = variants.make(source, hashlib.sha256(weights).hexdigest(), found.training if found else None)
+    report = gate.judge(questions, made.graphs, left_out=made.left_out, shown=shown)
     checked = selfcheck.pictures(meta.size, meta.channels)
-    name = name or f"alexnet-{meta.data['name']}"
+    expected = reference(checked)
+    document = {
+        **_document(name or f"alexnet-{meta.data['name']}", meta, onnxfile.labels(made.graphs["fp32"])),
+        **variants.described(made, report, checked, expected),
+    }
     contents = {
-        bundle.MODEL: graphs["fp32"],
         bundle.WEIGHTS: weights,
-        bundle.SELFCHECK: selfcheck.encode(checked, *reference(checked)),
-        "README.md": (model_card(name, meta, note) + parity_report.summary(report)).encode(),
+        bundle.SELFCHECK: selfcheck.encode(checked, *expected),
+        "README.md": (model_card(document["name"], meta, note) + parity_report.summary(report)).encode(),
+        **variants.kept_files(made, report),
         **parity_report.files(report),
         **_drawn(meta),
     }
-    return bundle.write(out, _document(name, meta, report, onnxfile.labels(graphs["fp32"])), contents), report
+    return bundle.write(out, document, contents), report
 
 
 def fitting(asked: Pictures | None, meta: Metadata) -> Pictures:
@@ -62,19 +69,6 @@ def fitting(asked: Pictures | None, meta: Metadata) -> Pictures:
     if found.images.shape[1:] != (meta.size, meta.size, meta.channels):
         raise ValueError(f"the network takes {meta.size}x{meta.size}x{meta.channels}, not {found.images.shape[1:]}")
     return found
-
-
-def _graph(source: Checkpoint, sha256: str) -> bytes:
-    meta = source.metadata
-    model = graph.to_onnx(
-        source.build_classifier(),
-        size=meta.size,
-        channels=meta.channels,
-        classes=meta.classes,
-        checkpoint_sha256=sha256,
-    )
-    onnxfile.require_classes(model, meta.classes)
-    return model
 
 
 def _drawn(meta: Metadata) -> dict[str, bytes]:
@@ -87,7 +81,7 @@ def _drawn(meta: Metadata) -> dict[str, bytes]:
     return found
 
 
-def _document(name: str, meta: Metadata, report: ParityReport, labels: Mapping[str, str]) -> dict[str, Any]:
+def _document(name: str, meta: Metadata, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
         "name": name,
         "network": meta.network,
@@ -99,12 +93,12 @@ def _document(name: str, meta: Metadata, report: ParityReport, labels: Mapping[s
         "calibration_error": _calibration_error(meta),
         "accuracy": meta.accuracy,
         "data": meta.data,
-        "variants": {"fp32": {"file": bundle.MODEL, "accuracy": report.of("fp32").accuracy}},
         "provenance": {
             "checkpoint_sha256": labels["checkpoint_sha256"],
             "training": meta.provenance,
             **onnxfile.provenance(labels),
-            "versions": {library: version(library) for library in ("torch", "onnx", "onnxscript")},
+            "versions": {library: version(library) for library in ("torch", "onnx", "onnxscript")}
+            | {"onnxruntime": onnxruntime.__version__},
         },
     }
 

@@ -23,7 +23,7 @@ from export import (
     selfcheck,
     wrapping,
 )
-from export.bundle import Bundle
+from export.bundle import Bundle, Runner
 from export.foreign import Foreign, ForeignError, first_line
 from export.imported_card import imported_card
 from export.original import Original
@@ -121,7 +121,7 @@ def _batch_reason(source: Foreign) -> str:
     )
 
 
-def _evaluate(found: Original, candidate: parity.Runner, images: Pixels) -> dict[str, Any]:
+def _evaluate(found: Original, candidate: Runner, images: Pixels) -> dict[str, Any]:
     """What onnx's evaluator says of a few pictures, or why it cannot. Raises ForeignError where it disagrees."""
     try:
         expected = found.runner(original.in_evaluator(found.source))(images)

@@ -1,10 +1,7 @@
 """How far a variant may be from PyTorch in fp32 on the CPU, by what runs it: the one table of the gate's limits."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-
-VARIANTS = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ EIGHT_BITS = Limits(
 )
 
 # Variant and provider: the processor, a GPU, Intel's plugin, and onnx's evaluator, which is plain NumPy.
-LIMITS: Mapping[tuple[str, str], Limits] = {
+LIMITS: dict[tuple[str, str], Limits] = {
     ("fp32", "cpu"): EXACT_ON_CPU,
     ("fp32", "cuda"): EXACT_ELSEWHERE,
     ("fp32", "openvino"): EXACT_ELSEWHERE,

@@ -4,20 +4,18 @@ PyTorch in fp32 on the CPU is the reference. Every picture passes at one batch s
 of the others, since a graph can be right for the batch it was traced with and wrong for another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from export.bundle import Outputs
+from export.bundle import Outputs, Runner
 from export.limits import LIMITS, Limits
 from export.verdicts import BatchParity, Verdict
 from training.pixels import Pixels
 from training.reports.progress import bar_style
-
-Runner = Callable[[Pixels], Outputs]
 
 BATCH_SIZES = (1, 2, 3, 17, 64, 128, 256)
 WHOLE = 64  # the batch size at which all pictures pass: the service's own

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from export import drawing
 from export.limits import LIMITS
 from export.verdicts import ParityReport, Verdict
 
@@ -16,7 +17,7 @@ JSON, MARKDOWN = "parity.json", "parity.md"
 def files(report: ParityReport) -> dict[str, bytes]:
     """What goes into the bundle, by its name."""
     described = json.dumps(document(report), indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"
-    return {JSON: described, MARKDOWN: markdown(report).encode()}
+    return {JSON: described, MARKDOWN: markdown(report).encode(), drawing.PNG: drawing.distribution(report)}
 
 
 def table(report: ParityReport) -> Table:
@@ -98,7 +99,7 @@ def markdown(report: ParityReport) -> str:
     ]
     for verdict in report.verdicts:
         lines += ["", f"## {verdict}: {'passed' if verdict.passed else 'failed'}", "", *_section(verdict)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", f"![How far logits are from the reference's]({drawing.PNG})"]) + "\n"
 
 
 def _accuracies(report: ParityReport) -> list[str]:

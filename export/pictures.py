@@ -1,20 +1,23 @@
 """Which pictures the gate is given: the test pictures of a data set, or else crops of photographs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from export import parity
 from export.parity import Pictures
 from training.checkpoint import Metadata
 from training.data import sources
-from training.data.dataset import DataError
+from training.data.dataset import DataError, Split
 from training.data.folder import PICTURE_SUFFIXES
 from training.pixels import Pixels, to_pixels
 
 CROPS = 256
+TRAINING = 2_000  # pictures, to calibrate on and to choose by
 
 
 def default(size: int, channels: int) -> Pictures:
@@ -26,13 +29,30 @@ def default(size: int, channels: int) -> Pictures:
     return Pictures(parity.random_crops(photographs, CROPS, size), None, f"{CROPS} crops of photographs")
 
 
-def labelled(kind: str, directory: Path | None, meta: Metadata) -> Pictures:
-    """The test split of a data set whose classes are those of the checkpoint. Raises DataError where they differ."""
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled pictures of a data set: the whole test split, and some of those to train on, drawn with a seed."""
+
+    test: Pictures
+    training: Pictures
+
+
+def labelled(kind: str, directory: Path | None, meta: Metadata) -> Labelled:
+    """A data set whose classes are those of the checkpoint. Raises DataError where they differ."""
     dataset = sources.load(kind, directory, size=meta.size)
     if list(dataset.classes) != meta.classes:
         raise DataError(f"the classes of {directory or kind} are not the checkpoint's: {', '.join(meta.classes)}")
-    images = np.ascontiguousarray(dataset.test.images.numpy())
-    return Pictures(images, dataset.test.labels.numpy(), f"{len(images):,} test pictures of {dataset.name}")
+    some = sources.limit(dataset.train, TRAINING, seed=0)
+    # `limit` keeps their order, by class; whoever takes the first of them should get some of every class.
+    order = torch.randperm(len(some), generator=torch.Generator().manual_seed(0))
+    return Labelled(
+        _pictures(dataset.test, f"{len(dataset.test):,} test pictures of {dataset.name}"),
+        _pictures(some.take(order), f"{len(some):,} training pictures of {dataset.name}"),
+    )
+
+
+def _pictures(split: Split, name: str) -> Pictures:
+    return Pictures(np.ascontiguousarray(split.images.numpy()), split.labels.numpy(), name)
 
 
 def golden_photographs() -> Sequence[Path]:

@@ -7,8 +7,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 from export import providers
-from export.bundle import Outputs
-from export.parity import Runner
+from export.bundle import Outputs, Runner
 from training.classifier import Classifier
 from training.pixels import Pixels
 

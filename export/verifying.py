@@ -26,7 +26,7 @@ def verify(found: Bundle, source: Checkpoint, asked: Pictures | None = None, *, 
     Raises ParityError, with the report, where any variant fails, and ValueError where pictures or classes do not fit.
     """
     meta = source.metadata
-    graphs = {name: found.load(variant["file"]) for name, variant in found.document["variants"].items()}
+    graphs = {name: found.load_variant(name) for name in found.variants}
     for model in graphs.values():
         # Files from before properties were written name no classes.
         if "classes" in onnxfile.labels(model):

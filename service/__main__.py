@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import bentoml
@@ -33,10 +34,10 @@ def _serve(options: argparse.Namespace) -> None:
 def _check(_: argparse.Namespace) -> None:
     chosen = settings.from_environment(os.environ)
     served = bundle.read(Path(bentoml.models.get(resolve_tag(chosen.model)).path))
-    choice = engines.choose(chosen.engine, served)
+    choice = engines.choose(chosen.engine, served, partial(engines.load, variant=chosen.variant))
     for name, reason in choice.passed_over.items():
         print(f"{name}: {reason}")
-    print(f"{choice.engine.name}: serves {served.name}:{served.version}")
+    print(f"{choice.engine.name}, {choice.engine.variant}: serves {served.name}:{served.version}")
 
 
 def _bento(options: argparse.Namespace) -> None:

@@ -4,37 +4,24 @@ The order is ONNX Runtime on CUDA, PyTorch on CUDA, ONNX Runtime on the CPU, PyT
 if it really loaded on its device and reproduces the bundle's self-check.
 """
 
-import ctypes
 import io
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import onnxruntime
 
-from export.bundle import MODEL, SELFCHECK, WEIGHTS, Bundle, Outputs
+from export import providers
+from export.bundle import SELFCHECK, SELFCHECK_LIMIT, WEIGHTS, Bundle, BundleError, Outputs
+from export.providers import ProviderError
 from service import contract
 from service.settings import ENGINES
 from training.pixels import Pixels
 
 if TYPE_CHECKING:
     from training.classifier import Classifier
-
-# fp32 without TF32 stays within 1e-4 on the CPU; CUDA's convolutions sum in other orders and get ten times that.
-SELFCHECK_LIMIT = 1e-3
-
-CUDA_OPTIONS = {
-    # EXHAUSTIVE, the default, tunes again for every new batch size: seconds, in the middle of a request.
-    "cudnn_conv_algo_search": "HEURISTIC",
-    # TF32, on by default, was seen to move logits by up to 0.3; answers must not depend on the engine.
-    "use_tf32": "0",
-    # Grow by what is needed; the default doubles and takes memory that other processes may need.
-    "arena_extend_strategy": "kSameAsRequested",
-}
 
 logger = logging.getLogger("alexnet")
 
@@ -54,6 +41,10 @@ class Engine(Protocol):
     def device(self) -> str:
         """cuda or cpu."""
 
+    @property
+    def variant(self) -> str:
+        """The variant of the graph that it runs: fp32, fp16 or int8."""
+
     def run(self, images: Pixels) -> Outputs:
         """Classify uint8 images [N, H, W, C]."""
 
@@ -67,26 +58,18 @@ class Choice:
 
 
 class OnnxEngine:
-    """ONNX Runtime with the CUDA or the CPU provider."""
+    """ONNX Runtime with the CUDA or the CPU provider, on one variant of the graph."""
 
-    def __init__(self, bundle: Bundle, device: str) -> None:
+    def __init__(self, bundle: Bundle, device: str, variant: str = "fp32") -> None:
         self.name = f"onnx-{device}"
         self.device = device
-        provider: Any = "CPUExecutionProvider"
-        if device == "cuda":
-            _require_cuda_driver()
-            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-                raise EngineError("this build of ONNX Runtime has no CUDA provider; install onnxruntime-gpu")
-            onnxruntime.preload_dlls()
-            provider = ("CUDAExecutionProvider", CUDA_OPTIONS)
-        self._session = onnxruntime.InferenceSession(bundle.load(MODEL), providers=[provider])
-        # A provider whose libraries are missing is only a warning to ONNX Runtime, which then runs on the CPU.
-        active = self._session.get_providers()[0]
-        if not active.lower().startswith(device):
-            raise EngineError(
-                f"ONNX Runtime fell back to {active}; its CUDA libraries are missing or do not fit the driver: "
-                "install the extra 'cuda' (make serve does where it finds a driver)"
-            )
+        self.variant = variant
+        try:
+            if device == "cuda":
+                providers.require_cuda_driver()
+            self._session = providers.session(bundle.load_variant(variant), device)
+        except (ProviderError, BundleError) as error:
+            raise EngineError(str(error)) from error
         if reason := contract.broken(self._session, bundle):
             raise EngineError(reason)
 
@@ -96,15 +79,21 @@ class OnnxEngine:
 
 
 class TorchEngine:
-    """PyTorch on CUDA or the CPU, from the bundle's checkpoint."""
+    """PyTorch on CUDA or the CPU, from the bundle's checkpoint, in fp32."""
 
-    def __init__(self, bundle: Bundle, device: str) -> None:
+    def __init__(self, bundle: Bundle, device: str, variant: str = "fp32") -> None:
         self.name = f"torch-{device}"
         self.device = device
+        self.variant = variant
+        if variant != "fp32":
+            raise EngineError(f"PyTorch runs fp32 alone, not {variant}")
         if not bundle.has_weights:
             raise EngineError("this model was imported as ONNX and has no PyTorch weights: there is no fallback for it")
         if device == "cuda":
-            _require_cuda_driver()
+            try:
+                providers.require_cuda_driver()
+            except ProviderError as error:
+                raise EngineError(str(error)) from error
         if find_spec("torch") is None:
             raise EngineError("PyTorch is not installed; install the extra 'torch' (make setup)")
         import torch
@@ -128,12 +117,26 @@ class TorchEngine:
             return Outputs(logits.cpu().numpy(), probabilities.cpu().numpy())
 
 
-def load(name: str, bundle: Bundle) -> Engine:
-    """Load one engine and check it on the bundle's self-check. Raises EngineError."""
+def load(name: str, bundle: Bundle, variant: str = "auto") -> Engine:
+    """Load one engine and check it on the bundle's self-check. Raises EngineError.
+
+    Where `variant` is "auto", it is the one that the bundle prefers there, or else fp32.
+    """
     kind, device = name.split("-")
+    preferred = bundle.preferred(device) if variant == "auto" and kind == "onnx" else variant
     try:
-        engine: Engine = OnnxEngine(bundle, device) if kind == "onnx" else TorchEngine(bundle, device)
-        self_check(engine, bundle)
+        return _load(kind, device, bundle, "fp32" if preferred == "auto" else preferred)
+    except EngineError as error:
+        if variant != "auto" or preferred in ("auto", "fp32"):
+            raise
+        logger.info("engine %s does not run the variant %s: %s", name, preferred, error)
+    return _load(kind, device, bundle, "fp32")
+
+
+def _load(kind: str, device: str, bundle: Bundle, variant: str) -> Engine:
+    try:
+        engine: Engine = (OnnxEngine if kind == "onnx" else TorchEngine)(bundle, device, variant)
+        self_check(engine, bundle, bundle.selfcheck_limit(variant))
     except EngineError:
         raise
     except Exception as error:  # CUDA and ONNX Runtime raise types of their own, none of them documented
@@ -157,20 +160,12 @@ def choose(wanted: str, bundle: Bundle, loader: Callable[[str, Bundle], Engine] 
     raise EngineError(f"no engine can run ({reasons})" if wanted == "auto" else f"engine {reasons}")
 
 
-def self_check(engine: Engine, bundle: Bundle) -> None:
+def self_check(engine: Engine, bundle: Bundle, limit: float = SELFCHECK_LIMIT) -> None:
     """Let the engine reproduce the outputs stored in the bundle. Raises EngineError where it does not."""
     with np.load(io.BytesIO(bundle.load(SELFCHECK)), allow_pickle=False) as stored:
         found = engine.run(stored["images"])
         for output, values in found._asdict().items():
             difference = float(np.abs(values - stored[output]).max())
-            if not difference <= SELFCHECK_LIMIT:
-                limit = f"limit {SELFCHECK_LIMIT:.0e}"
-                raise EngineError(f"its {output} differ by {difference:.1e} from the bundle's self-check ({limit})")
-
-
-def _require_cuda_driver() -> None:
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        ctypes.CDLL(library)
-    except OSError as error:
-        raise EngineError(f"there is no NVIDIA driver here ({library} is not found)") from error
+            if not difference <= limit:
+                reason = f"its {output} differ by {difference:.1e} from the bundle's self-check (limit {limit:.0e})"
+                raise EngineError(reason)

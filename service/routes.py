@@ -84,7 +84,13 @@ async def get_model(request: Request) -> Response:
     """The bundle's card, and which engine serves it."""
     serving: Serving = request.app.state.serving
     choice = serving.choice
-    engine = {"name": choice.engine.name, "device": choice.engine.device, "passed_over": dict(choice.passed_over)}
+    running = choice.engine
+    engine = {
+        "name": running.name,
+        "device": running.device,
+        "variant": running.variant,
+        "passed_over": dict(choice.passed_over),
+    }
     return JSONResponse({**serving.bundle.document, "version": serving.bundle.version, "engine": engine})
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import bentoml
@@ -55,5 +56,5 @@ class AlexNetService:
 
     def __init__(self) -> None:
         served = bundle.read(Path(self.model.path))
-        choice = engines.choose(SETTINGS.engine, served)
+        choice = engines.choose(SETTINGS.engine, served, partial(engines.load, variant=SETTINGS.variant))
         app.state.serving = routes.Serving(served, choice, SETTINGS)

@@ -6,6 +6,9 @@ Unknown `ALEXNET_*` variables are left alone: Kubernetes itself sets some for a 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from export.bundle import FILES
+
+VARIANTS = tuple(FILES)
 ENGINES = ("onnx-cuda", "torch-cuda", "onnx-cpu", "torch-cpu")
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -22,6 +25,7 @@ class Settings:
 
     model: str | None = None  # a tag of the BentoML store, e.g. alexnet:0123456789ab; None is the latest
     engine: str = "auto"
+    variant: str = "auto"  # of the graph; auto is the one that the bundle prefers for the engine
     max_body_mib: int = 10  # of a whole request
     max_pictures: int = 256  # in one request
     max_megapixels: int = 24  # of one picture, checked before it is decoded
@@ -42,6 +46,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     return Settings(
         model=environment.get("ALEXNET_MODEL") or None,
         engine=_choice(environment, "ALEXNET_ENGINE", Settings.engine, ("auto", *ENGINES)),
+        variant=_choice(environment, "ALEXNET_VARIANT", Settings.variant, ("auto", *VARIANTS)),
         max_body_mib=_number(environment, "ALEXNET_MAX_BODY_MIB", Settings.max_body_mib, 1024),
         max_pictures=_number(environment, "ALEXNET_MAX_PICTURES", Settings.max_pictures, 10_000),
         max_megapixels=_number(environment, "ALEXNET_MAX_MEGAPIXELS", Settings.max_megapixels, PILLOW_MEGAPIXELS),

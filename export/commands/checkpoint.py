@@ -33,12 +33,12 @@ def main(words: Sequence[str]) -> int:
 
 
 def _export(options: argparse.Namespace, console: Console) -> None:
-    asked = None
+    found = None
     if options.data_dir is not None:
-        asked = pictures.labelled(options.data, options.data_dir, checkpoint.load(options.checkpoint).metadata)
+        found = pictures.labelled(options.data, options.data_dir, checkpoint.load(options.checkpoint).metadata)
     try:
         written, report = assemble.export(
-            options.checkpoint, options.out, asked, name=options.name, note=options.note, shown=True
+            options.checkpoint, options.out, found, name=options.name, note=options.note, shown=True
         )
     except ParityError as error:
         results.report(console, error.report)

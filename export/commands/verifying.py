@@ -24,7 +24,7 @@ def _verify(options: argparse.Namespace, console: Console) -> None:
     source = verifying.checkpoint_of(found)
     asked = None
     if options.data_dir is not None:
-        asked = pictures.labelled(options.data, options.data_dir, source.metadata)
+        asked = pictures.labelled(options.data, options.data_dir, source.metadata).test
     try:
         report = verifying.verify(found, source, asked, shown=True)
     except ParityError as error:

@@ -107,7 +107,12 @@ def test_the_model_is_described_with_its_engine(server: Server, tiny_bundle: Bun
     described = server.ask("GET", "/model").json()
     assert described["version"] == tiny_bundle.version
     assert described["classes"] == list(tiny_bundle.classes)
-    assert described["engine"] == {"name": "onnx-cpu", "device": "cpu", "passed_over": {}}
+    assert described["engine"] == {
+        "name": "onnx-cpu",
+        "device": "cpu",
+        "variant": "fp32",
+        "passed_over": {},
+    }
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])

@@ -69,7 +69,7 @@ def weight(model: ModelProto, name: str) -> onnx.TensorProto:
     return next(tensor for tensor in model.graph.initializer if tensor.name.endswith(name))
 
 
-def replace(tensor: onnx.TensorProto, values: np.ndarray) -> None:  # type: ignore[type-arg]
+def replace(tensor: onnx.TensorProto, values: np.ndarray) -> None:
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
 
 
@@ -198,8 +198,9 @@ def test_classes_in_another_order_are_refused_by_their_accuracy_on_labelled_pict
     swapped = test.labels.numpy().copy()
     swapped[test.labels.numpy() == 0], swapped[test.labels.numpy() == 5] = 5, 0
     asked = Pictures(test.images.numpy(), swapped, "500 pictures")
+    found = gate_pictures.Labelled(asked, asked)
     with pytest.raises(ValueError, match="the classes are in another order"):
-        assemble.export(tiny_run.path, tmp_path / "bundle", asked)
+        assemble.export(tiny_run.path, tmp_path / "bundle", found)
     assert not (tmp_path / "bundle").exists()
 
 
@@ -255,6 +256,7 @@ def test_the_report_lies_in_the_bundle_for_programs_and_for_people(tiny_bundle: 
     found = json.loads(tiny_bundle.load("parity.json"))
     text = tiny_bundle.load("parity.md").decode()
     assert found["verdicts"][0].items() >= {"variant": "fp32", "provider": "cpu", "passed": True}.items()
+    assert tiny_bundle.load("parity.png").startswith(b"\x89PNG")
     for verdict in found["verdicts"]:
         assert f"## {verdict['variant']} on {verdict['provider']}: passed" in text
         assert verdict["limits"]["why"] in text

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from export import gate, parity
-from export.bundle import Outputs
-from export.limits import EIGHT_BITS, EXACT_ON_CPU, HALF, LIMITS, VARIANTS, Limits
-from export.parity import BATCH_SIZES, Pictures, Questions, Runner
+from export.bundle import FILES, Outputs, Runner
+from export.limits import EIGHT_BITS, EXACT_ON_CPU, HALF, LIMITS, Limits
+from export.parity import BATCH_SIZES, Pictures, Questions
 from export.providers import PROVIDERS
 from export.verdicts import ParityReport, Verdict
 from training.pixels import Pixels
@@ -57,7 +57,12 @@ def test_equal_answers_pass_at_every_batch_size() -> None:
 
 def test_all_given_pictures_edges_and_noise_pass_once_and_every_kind_at_each_size() -> None:
     seen: list[Pixels] = []
-    parity.examine(asked(), lambda images: seen.append(images) or sums(images), "fp32", "cpu")
+
+    def watched(images: Pixels) -> Outputs:
+        seen.append(images)
+        return sums(images)
+
+    parity.examine(asked(), watched, "fp32", "cpu")
     passed = np.concatenate(seen)
     times = [int((passed == picture).all(axis=(1, 2, 3)).sum()) for picture in parity.edges(4, 3)]
     assert times == [len(BATCH_SIZES)] * 3
@@ -94,12 +99,12 @@ def test_a_fault_on_one_edge_picture_alone_fails(picture: int) -> None:
     assert found.fault == "logits differ by 1.0e+00 at batch size 64"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", FILES)
 def test_an_answer_that_is_not_a_number_fails_for_every_variant(variant: str) -> None:
     assert "differ by nan" in verdict(lambda images: outputs(sums(images).logits * np.float32("nan")), variant).fault
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", FILES)
 def test_a_runtime_that_fails_on_a_batch_is_a_fault_with_its_first_words(variant: str) -> None:
     def fails(images: Pixels) -> Outputs:
         raise RuntimeError(f"no kernel for {len(images)}\nat a place in its source")
@@ -205,7 +210,7 @@ def test_a_reference_that_is_right_less_often_than_was_promised_is_refused() -> 
 
 
 def test_every_variant_has_limits_and_a_reason_in_every_runtime() -> None:
-    assert LIMITS.keys() >= {(variant, provider) for variant in VARIANTS for provider in PROVIDERS}
+    assert LIMITS.keys() >= {(variant, provider) for variant in FILES for provider in PROVIDERS}
     assert all(limits.why for limits in LIMITS.values())
 
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from service.settings import ENGINES, Settings, SettingsError, from_environment
+from service.settings import ENGINES, VARIANTS, Settings, SettingsError, from_environment
 
 NUMBERS = {"ALEXNET_MAX_BODY_MIB": 1024, "ALEXNET_MAX_PICTURES": 10_000, "ALEXNET_MAX_MEGAPIXELS": 89}
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     assert from_environment({}) == Settings(
-        model=None, engine="auto", max_body_mib=10, max_pictures=256, max_megapixels=24
+        model=None, engine="auto", variant="auto", max_body_mib=10, max_pictures=256, max_megapixels=24
     )
 
 
@@ -20,6 +20,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     [
         ("ALEXNET_MODEL", "alexnet:0123456789ab", Settings(model="alexnet:0123456789ab")),
         ("ALEXNET_ENGINE", "torch-cpu", Settings(engine="torch-cpu")),
+        ("ALEXNET_VARIANT", "int8", Settings(variant="int8")),
         ("ALEXNET_MAX_BODY_MIB", "7", Settings(max_body_mib=7)),
         ("ALEXNET_MAX_PICTURES", "8", Settings(max_pictures=8)),
         ("ALEXNET_MAX_MEGAPIXELS", "9", Settings(max_megapixels=9)),
@@ -34,7 +35,7 @@ def test_every_engine_can_be_chosen(engine: str) -> None:
     assert from_environment({"ALEXNET_ENGINE": engine}).engine == engine
 
 
-@pytest.mark.parametrize("variable", ["ALEXNET_MODEL", "ALEXNET_ENGINE", *NUMBERS])
+@pytest.mark.parametrize("variable", ["ALEXNET_MODEL", "ALEXNET_ENGINE", "ALEXNET_VARIANT", *NUMBERS])
 def test_an_empty_value_means_the_default(variable: str) -> None:
     assert from_environment({variable: ""}) == Settings()
 
@@ -46,6 +47,16 @@ def test_an_unknown_engine_is_refused_with_variable_value_and_choices(engine: st
     assert str(refusal.value) == (
         f"ALEXNET_ENGINE='{engine}' is not one of: auto, onnx-cuda, torch-cuda, onnx-cpu, torch-cpu"
     )
+
+
+@pytest.mark.parametrize("variant", ["auto", *VARIANTS])
+def test_every_variant_can_be_chosen(variant: str) -> None:
+    assert from_environment({"ALEXNET_VARIANT": variant}).variant == variant
+
+
+def test_an_unknown_variant_is_refused_with_variable_value_and_choices() -> None:
+    with pytest.raises(SettingsError, match="ALEXNET_VARIANT='bf16' is not one of: auto, fp32, fp16, int8"):
+        from_environment({"ALEXNET_VARIANT": "bf16"})
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "ten", " 5", "²", "٣", "10001", "1e3", "9" * 5000])
