@@ -61,10 +61,10 @@ def _cuda(model: bytes) -> Any:
 
 def _openvino(model: bytes) -> Any:
     if find_spec(OPENVINO_PLUGIN) is None:
-        raise ProviderError("OpenVINO is not installed; install the extra 'openvino'")
+        raise ProviderError("OpenVINO is not installed; install onnxruntime-ep-openvino")
     devices = _openvino_devices() or _registered_openvino_devices()
     if not devices:
-        raise ProviderError("OpenVINO finds no CPU that it can use here")
+        raise ProviderError("OpenVINO's plugin offers no CPU here; it may take Intel's alone")
     options = onnxruntime.SessionOptions()
     options.add_provider_for_devices(devices[:1], OPENVINO_OPTIONS)
     return onnxruntime.InferenceSession(model, options)
