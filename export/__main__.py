@@ -1,8 +1,10 @@
-"""Command line: python -m export CHECKPOINT --out build/bundle [--store], or import, list, show, diff, use first."""
+"""Command line: python -m export CHECKPOINT --out build/bundle [--store], or import, list, show, diff, use first,
+or --verify-only BUNDLE."""
 
 import sys
 from pathlib import Path
 
+VERIFY = "--verify-only"
 STORED = ("list", "show", "diff", "use")
 
 
@@ -21,6 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
         from export.commands import importing
 
         return importing.main(words[1:])
+    if VERIFY in words:
+        from export.commands import verifying
+
+        return verifying.main(words)
     from export.commands import checkpoint
 
     return checkpoint.main(words)

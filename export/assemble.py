@@ -1,108 +1,74 @@
 """From a checkpoint to a bundle: graph, gate, self-check, card; nothing is written unless the gate is passed."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import onnxruntime
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
-from export import bundle, graph, manifest, onnxfile, parity, selfcheck
+from export import bundle, gate, manifest, onnxfile, parity, parity_report, pictures, runtimes, selfcheck, variants
 from export.bundle import Bundle
-from export.parity import ParityReport
+from export.parity import Pictures
+from export.pictures import Labelled
+from export.verdicts import ParityReport
 from training import calibration, checkpoint
-from training.checkpoint import Metadata
-from training.data import sources
-from training.data.dataset import DataError
-from training.data.folder import PICTURE_SUFFIXES
-from training.pixels import Pixels, to_pixels
+from training.checkpoint import CheckpointError, Metadata
 from training.reports.card import model_card
 from training.reports.pictures import confusion, curves, reliability
 
-CROPS = 192
-NOISE = 64
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What the gate compares: uint8 [N, H, W, C], labels int64 [N] where they are known, and a name for reports."""
-
-    images: Pixels
-    labels: NDArray[np.int64] | None
-    name: str
-
 
 def export(
-    path: Path, out: Path, pictures: Pictures | None = None, *, name: str | None = None, note: str = ""
+    path: Path,
+    out: Path,
+    found: Labelled | None = None,
+    *,
+    name: str | None = None,
+    note: str = "",
+    shown: bool = False,
 ) -> tuple[Bundle, ParityReport]:
     """Export the checkpoint at `path` into a bundle at `out`, and return it with the gate's report.
 
-    Without `pictures` the gate takes crops of the golden photographs and seeded noise. `note` goes into the card.
-    Raises CheckpointError, GraphError, BundleError, or ParityError (with the report) where the gate fails; then
-    nothing is written.
+    Without pictures the gate takes crops of the golden photographs, and int8 is left out. `note` goes into the card,
+    `shown` draws progress.
+    Raises CheckpointError, GraphError, BundleError, ValueError for pictures that do not fit, or ParityError (with the
+    report) where the gate fails; then nothing is written.
     """
     weights = checkpoint.read(path)
     source = checkpoint.decode(weights, str(path))
     meta = source.metadata
     if "test" not in meta.accuracy:
-        raise checkpoint.CheckpointError(f"{path} is of an unfinished run: finish it with --resume")
-    pictures = pictures or default_pictures(meta.size, meta.channels)
-    if pictures.images.shape[1:] != (meta.size, meta.size, meta.channels):
-        raise ValueError(f"the network takes {meta.size}x{meta.size}x{meta.channels}, not {pictures.images.shape[1:]}")
-    classifier = source.build_classifier()
-    sha256 = hashlib.sha256(weights).hexdigest()
-    model = graph.to_onnx(
-        classifier, size=meta.size, channels=meta.channels, classes=meta.classes, checkpoint_sha256=sha256
-    )
-    reference = parity.torch_runner(classifier)
-    report = parity.gate(reference, parity.onnx_runner(model), pictures.images, pictures.labels, pictures.name)
+        raise CheckpointError(f"{path} is of an unfinished run: finish it with --resume")
+    reference = runtimes.torch_runner(source.build_classifier())
+    questions = parity.ask(reference, fitting(found.test if found else None, meta), shown=shown)
+    gate.require_accuracy(questions, meta.accuracy["test"])
+    made = variants.make(source, hashlib.sha256(weights).hexdigest(), found.training if found else None)
+    report = gate.judge(questions, made.graphs, left_out=made.left_out, shown=shown)
     checked = selfcheck.pictures(meta.size, meta.channels)
-    name = name or f"alexnet-{meta.data['name']}"
+    expected = reference(checked)
+    document = {
+        **_document(name or f"alexnet-{meta.data['name']}", meta, onnxfile.labels(made.graphs["fp32"])),
+        **variants.described(made, report, checked, expected),
+    }
     contents = {
-        bundle.MODEL: model,
         bundle.WEIGHTS: weights,
-        bundle.SELFCHECK: selfcheck.encode(checked, *reference(checked)),
-        "README.md": (model_card(name, meta, note) + _parity_section(report)).encode(),
+        bundle.SELFCHECK: selfcheck.encode(checked, *expected),
+        "README.md": (model_card(document["name"], meta, note) + parity_report.summary(report)).encode(),
+        **variants.kept_files(made, report),
+        **parity_report.files(report),
         **_drawn(meta),
     }
-    document = _document(name, meta, report, onnxfile.labels(model))
     return bundle.write(out, document, contents), report
 
 
-def default_pictures(size: int, channels: int) -> Pictures:
-    """Crops of the golden photographs and noise; noise alone where the photographs are not at hand."""
-    # Three times the input's size, so that a crop shows a part of an object rather than a flat patch.
-    photographs = [_photograph(path, 3 * size, channels) for path in golden_photographs()]
-    if not photographs:
-        noise = parity.seeded_noise(CROPS + NOISE, size, channels)
-        return Pictures(noise, None, f"{len(noise)} pictures of seeded noise")
-    crops = parity.random_crops(photographs, CROPS, size)
-    images = np.concatenate([crops, parity.seeded_noise(NOISE, size, channels)])
-    return Pictures(images, None, f"{CROPS} crops of photographs and {NOISE} pictures of seeded noise")
-
-
-def labelled_pictures(kind: str, directory: Path | None, meta: Metadata) -> Pictures:
-    """The test split of a data set whose classes are those of the checkpoint. Raises DataError where they differ."""
-    dataset = sources.load(kind, directory, size=meta.size)
-    if list(dataset.classes) != meta.classes:
-        raise DataError(f"the classes of {directory or kind} are not the checkpoint's: {', '.join(meta.classes)}")
-    images = np.ascontiguousarray(dataset.test.images.numpy())
-    return Pictures(images, dataset.test.labels.numpy(), f"{len(images):,} test pictures of {dataset.name}")
-
-
-def golden_photographs() -> Sequence[Path]:
-    """The freely licensed photographs of the repository; none where only the packages are installed."""
-    folder = Path(__file__).parent.parent / "tests" / "golden"
-    return sorted(path for path in folder.glob("*") if path.suffix in PICTURE_SUFFIXES)
-
-
-def _photograph(path: Path, size: int, channels: int) -> Pixels:
-    with Image.open(path) as image:
-        return to_pixels(image, size, channels)
+def fitting(asked: Pictures | None, meta: Metadata) -> Pictures:
+    """The pictures that were asked for, or the default ones. Raises ValueError where the network takes others."""
+    found = asked or pictures.default(meta.size, meta.channels)
+    if found.images.shape[1:] != (meta.size, meta.size, meta.channels):
+        raise ValueError(f"the network takes {meta.size}x{meta.size}x{meta.channels}, not {found.images.shape[1:]}")
+    return found
 
 
 def _drawn(meta: Metadata) -> dict[str, bytes]:
@@ -115,7 +81,7 @@ def _drawn(meta: Metadata) -> dict[str, bytes]:
     return found
 
 
-def _document(name: str, meta: Metadata, report: ParityReport, labels: Mapping[str, str]) -> dict[str, object]:
+def _document(name: str, meta: Metadata, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
         "name": name,
         "network": meta.network,
@@ -127,13 +93,12 @@ def _document(name: str, meta: Metadata, report: ParityReport, labels: Mapping[s
         "calibration_error": _calibration_error(meta),
         "accuracy": meta.accuracy,
         "data": meta.data,
-        "variants": {"fp32": {"file": bundle.MODEL, "accuracy": report.accuracy.get("fp32")}},
-        "parity": report.document(),
         "provenance": {
             "checkpoint_sha256": labels["checkpoint_sha256"],
             "training": meta.provenance,
             **onnxfile.provenance(labels),
-            "versions": {library: version(library) for library in ("torch", "onnx", "onnxscript")},
+            "versions": {library: version(library) for library in ("torch", "onnx", "onnxscript")}
+            | {"onnxruntime": onnxruntime.__version__},
         },
     }
 
@@ -144,17 +109,3 @@ def _calibration_error(meta: Metadata) -> dict[str, float] | None:
         return None
     found = calibration.from_json(meta.measures["calibration"])
     return {"before": found.error_before, "after": found.error_after}
-
-
-def _parity_section(report: ParityReport) -> str:
-    rows = "".join(
-        f"| {batch.batch_size} | {batch.max_logit_difference:.1e} | {batch.max_probability_difference:.1e} "
-        f"| {batch.other_answers} | {batch.near_ties} |\n"
-        for batch in report.batches
-    )
-    shares = ", ".join(f"{side} {share:.2%}" for side, share in report.accuracy.items())
-    return (
-        f"\n## Parity of PyTorch and ONNX Runtime\n\nOn {report.pictures}; the limit is "
-        f"{parity.LOGIT_LIMIT:.0e}.{f' Accuracy on them: {shares}.' if shares else ''}\n\n"
-        f"| batch | logits differ by | probabilities by | other answers | near ties |\n|---|---|---|---|---|\n{rows}"
-    )

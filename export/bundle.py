@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,9 @@ FORMAT_VERSION = 3
 MANIFEST = "bundle.json"
 MODEL, WEIGHTS, SELFCHECK = "model.onnx", "weights.safetensors", "selfcheck.npz"
 REQUIRED = (MODEL, SELFCHECK)
+FILES = {"fp32": MODEL, "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+# fp32 without TF32 stays within 1e-4 on the CPU; CUDA's convolutions sum in other orders and get ten times that.
+SELFCHECK_LIMIT = 1e-3
 # The BentoML model store puts its own description beside a stored bundle.
 STORE_FILES = frozenset({"model.yaml"})
 
@@ -35,6 +38,9 @@ class Outputs(NamedTuple):
 
     logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
+
+
+Runner = Callable[[NDArray[np.uint8]], Outputs]  # what classifies pictures uint8 [N, H, W, C]
 
 
 class BundleError(Exception):
@@ -83,6 +89,25 @@ class Bundle:
     def has_weights(self) -> bool:
         """Whether PyTorch can run it too: an imported model has no checkpoint."""
         return WEIGHTS in self.document["files"]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants of the graph that are in files: fp32, and where they passed their gates fp16 and int8."""
+        return tuple(name for name in FILES if self.document["variants"].get(name, {}).get("file"))
+
+    def preferred(self, provider: str) -> str:
+        """The variant that an ONNX Runtime provider (cpu, cuda, openvino) should run; fp32 where it does not say."""
+        return str(self.document.get("preferred", {}).get(provider, "fp32"))
+
+    def load_variant(self, variant: str) -> bytes:
+        """The graph of a variant. Raises BundleError where there is none."""
+        if variant not in self.variants:
+            raise BundleError(f"this bundle has no variant {variant}; it has: {', '.join(self.variants)}")
+        return self.load(self.document["variants"][variant]["file"])
+
+    def selfcheck_limit(self, variant: str) -> float:
+        """How far a variant's outputs may be from the stored ones of fp32, on whatever processor."""
+        return float(self.document["variants"][variant].get("selfcheck_limit", SELFCHECK_LIMIT))
 
     def load(self, name: str) -> bytes:
         """The content of a file, hashed after reading: what is returned is what was promised. Raises BundleError."""

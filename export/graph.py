@@ -25,6 +25,13 @@ def to_onnx(
     is in its properties, and names the checkpoint where there is one; equal content gives equal bytes.
     Raises GraphError for weights that are not finite numbers, and where the checker refuses the graph.
     """
+    model = trace(classifier, size=size, channels=channels)
+    half.halve(model, classifier)
+    return finish(model, size=size, channels=channels, classes=classes, checkpoint_sha256=checkpoint_sha256)
+
+
+def trace(classifier: Classifier, *, size: int, channels: int) -> onnx.ModelProto:
+    """The graph with float32 weights, norms folded into them, before it says what it is."""
     # Two pictures, because the exporter would take a batch of one for a constant.
     example = torch.zeros(2, size, size, channels, dtype=torch.uint8)
     program = torch.onnx.export(
@@ -41,7 +48,13 @@ def to_onnx(
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     onnxfile.strip(model)
-    half.halve(model, classifier)
+    return model
+
+
+def finish(
+    model: onnx.ModelProto, *, size: int, channels: int, classes: Sequence[str], checkpoint_sha256: str | None = None
+) -> bytes:
+    """The bytes of a graph, or of a variant of it, that says what it is and was checked. Raises GraphError."""
     source = {} if checkpoint_sha256 is None else {"checkpoint_sha256": checkpoint_sha256}
     onnxfile.label(model, classes=classes, contract=manifest.input_contract(size, channels), source=source)
     _check(model, size, channels, len(classes))

@@ -1,7 +1,7 @@
 """From a foreign classifier to a bundle: wrapped, compared with the original, described; else nothing is written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,25 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from export import assemble, bundle, manifest, onnxfile, original, parity, selfcheck, wrapping
-from export.assemble import Pictures
-from export.bundle import Bundle
+from export import (
+    bundle,
+    gate,
+    manifest,
+    onnxfile,
+    original,
+    parity,
+    parity_report,
+    pictures,
+    runtimes,
+    selfcheck,
+    wrapping,
+)
+from export.bundle import Bundle, Runner
 from export.foreign import Foreign, ForeignError, first_line
 from export.imported_card import imported_card
 from export.original import Original
-from export.parity import ParityError, ParityReport
+from export.parity import Pictures
+from export.verdicts import ParityReport
 from export.wrapping import Normalisation
 from training.data import sources
 from training.data.dataset import DataError
@@ -44,6 +56,7 @@ def import_model(
     *,
     name: str,
     note: str = "",
+    shown: bool = False,
 ) -> tuple[Bundle, ParityReport]:
     """Wrap a foreign classifier into a bundle at `out`, and return it with the gate's report.
 
@@ -54,15 +67,17 @@ def import_model(
     found = original.examine(source, normalisation, checked, len(classes))
     model = _wrapped(found, classes, checked[:3])
     reference = found.runner(original.in_onnx_runtime(source))
-    pictures = measured.pictures if measured else assemble.default_pictures(source.size, source.channels)
-    report = _gate(reference, parity.onnx_runner(model), pictures)
-    evaluated = _evaluate(found, parity.onnx_runner(model), pictures.images[:EVALUATED])
+    asked = measured.pictures if measured else pictures.default(source.size, source.channels)
+    questions = parity.ask(reference, asked, shown=shown)
+    report = gate.judge(questions, {"fp32": model}, reference=source.name, evaluated=False, shown=shown)
+    evaluated = _evaluate(found, runtimes.onnx_runner(model), asked.images[:EVALUATED])
     document = _document(found, classes, report, measured, onnxfile.labels(model))
-    document |= {"name": name, "parity": {**report.document(), "evaluator": evaluated}}
+    document |= {"name": name, "parity": {"evaluator": evaluated}}
     contents = {
         bundle.MODEL: model,
         bundle.SELFCHECK: selfcheck.encode(checked, *reference(checked)),
-        "README.md": imported_card(document, note).encode(),
+        "README.md": imported_card(document, report, note).encode(),
+        **parity_report.files(report),
     }
     return bundle.write(out, document, contents), report
 
@@ -74,10 +89,8 @@ def labelled_pictures(kind: str, directory: Path, classes: Sequence[str], size: 
         raise DataError(f"classes of {directory} are not among the model's: {', '.join(unknown)}")
     numbers = np.array([list(classes).index(name) for name in dataset.classes], np.int64)
     images = np.ascontiguousarray(dataset.test.images.numpy())
-    pictures = Pictures(
-        images, numbers[dataset.test.labels.numpy()], f"{len(images):,} test pictures of {dataset.name}"
-    )
-    return Measured(pictures, {"name": dataset.name, "test": len(images)})
+    asked = Pictures(images, numbers[dataset.test.labels.numpy()], f"{len(images):,} test pictures of {dataset.name}")
+    return Measured(asked, {"name": dataset.name, "test": len(images)})
 
 
 def _wrapped(found: Original, classes: Sequence[str], images: Pixels) -> bytes:
@@ -108,20 +121,7 @@ def _batch_reason(source: Foreign) -> str:
     )
 
 
-def _gate(reference: parity.Runner, candidate: parity.Runner, pictures: Pictures) -> ParityReport:
-    """The gate of every bundle, here with the original in PyTorch's place."""
-    try:
-        return _renamed(parity.gate(reference, candidate, pictures.images, pictures.labels, pictures.name))
-    except ParityError as error:
-        raise ParityError(_renamed(error.report)) from None
-
-
-def _renamed(report: ParityReport) -> ParityReport:
-    names = {"pytorch": "original"}
-    return replace(report, accuracy={names.get(side, side): share for side, share in report.accuracy.items()})
-
-
-def _evaluate(found: Original, candidate: parity.Runner, images: Pixels) -> dict[str, Any]:
+def _evaluate(found: Original, candidate: Runner, images: Pixels) -> dict[str, Any]:
     """What onnx's evaluator says of a few pictures, or why it cannot. Raises ForeignError where it disagrees."""
     try:
         expected = found.runner(original.in_evaluator(found.source))(images)
@@ -139,7 +139,7 @@ def _evaluate(found: Original, candidate: parity.Runner, images: Pixels) -> dict
 def _document(
     found: Original, classes: Sequence[str], report: ParityReport, measured: Measured | None, labels: Mapping[str, str]
 ) -> dict[str, Any]:
-    source, accuracy = found.source, report.accuracy.get("fp32")
+    source, accuracy = found.source, report.of("fp32").accuracy
     return {
         "network": None,
         "classes": list(classes),

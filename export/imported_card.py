@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from export.limits import EXACT_ON_CPU
+from export.verdicts import ParityReport, Verdict
+
 MOST_CLASSES = 20
 
 
-def imported_card(document: Mapping[str, Any], note: str = "") -> str:
-    """Markdown from bundle.json's own entries; `note` follows the accuracy."""
+def imported_card(document: Mapping[str, Any], report: ParityReport, note: str = "") -> str:
+    """Markdown from bundle.json's own entries and the gate's report; `note` follows the accuracy."""
     origin, contract = document["provenance"]["imported"], document["input"]
     colours = "RGB" if contract["channels"] == 3 else "grey"
     side, classes = contract["size"], document["classes"]
@@ -40,7 +43,7 @@ def imported_card(document: Mapping[str, Any], note: str = "") -> str:
         "",
         "## Parity of the original and this graph",
         "",
-        *_parity(document["parity"]),
+        *_parity(report.of("fp32"), report.pictures, document["parity"]["evaluator"]),
         "",
     ]
     return "\n".join(lines)
@@ -64,13 +67,12 @@ def _batch(origin: Mapping[str, Any]) -> list[str]:
     return [] if batch is None else [f"- It was exported for batches of {batch} alone, and freed of that."]
 
 
-def _parity(parity: Mapping[str, Any]) -> list[str]:
-    batches, evaluator = parity["batches"], parity["evaluator"]
-    sizes = ", ".join(str(batch["batch_size"]) for batch in batches)
-    worst = max(batch["max_logit_difference"] for batch in batches)
+def _parity(verdict: Verdict, pictures: str, evaluator: Mapping[str, Any]) -> list[str]:
+    sizes = ", ".join(str(size) for size in sorted(row.batch_size for row in verdict.rows))
+    worst = max(row.max_logit_difference for row in verdict.rows)
     lines = [
-        f"On {parity['pictures']}, at batch sizes {sizes}: logits differ by {worst:.1e} at most from what ONNX Runtime "
-        f"gives for the original file behind NumPy; the limit is {parity['logit_limit']:.0e}."
+        f"On {pictures}, at batch sizes {sizes}: logits differ by {worst:.1e} at most from what ONNX Runtime "
+        f"gives for the original file behind NumPy; the limit is {EXACT_ON_CPU.logits:.0e} (`parity.md`)."
     ]
     if evaluator["pictures"]:
         found = f"{evaluator['max_logit_difference']:.1e} on {evaluator['pictures']} pictures"

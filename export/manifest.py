@@ -47,6 +47,7 @@ def parse(content: bytes, *, newest: int, required: Sequence[str]) -> dict[str, 
     _check_contract(document["input"], document["outputs"])
     _check_files(document["files"], required)
     _check_variants(document["variants"], document["files"])
+    _check_preferred(document.get("preferred", {}), document["variants"])
     return dict(document)
 
 
@@ -188,3 +189,14 @@ def _check_variants(variants: Mapping[str, Any], files: Mapping[str, Any]) -> No
             raise ValueError(f"variant {name[:100]!r} is in a file that 'files' does not list")
         if (accuracy := variant.get("accuracy")) is not None and not _is_share(accuracy):
             raise ValueError(f"the accuracy of variant {name[:100]!r} must be in 0..1")
+        limit = variant.get("selfcheck_limit", 1.0)
+        if type(limit) is not float or limit <= 0:
+            raise ValueError(f"the self-check's limit of variant {name[:100]!r} must be a number above 0")
+
+
+def _check_preferred(preferred: Any, variants: Mapping[str, Any]) -> None:
+    if not isinstance(preferred, dict):
+        raise ValueError("'preferred' must name a variant for each provider")
+    for provider, name in preferred.items():
+        if not isinstance(name, str) or not isinstance(variants.get(name), dict) or not variants[name].get("file"):
+            raise ValueError(f"'preferred' names for {provider[:100]!r} a variant that is in no file")

@@ -83,6 +83,13 @@ def labels(content: bytes) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load_model_from_string(content).metadata_props}
 
 
+def require_classes(content: bytes, classes: Sequence[str]) -> None:
+    """Raise ValueError where a file names other classes than these, or the same in another order."""
+    named = json.loads(labels(content).get("classes", "null"))
+    if named != list(classes):
+        raise ValueError(f"the graph names the classes {named}, and the checkpoint {list(classes)}")
+
+
 def provenance(labels: Mapping[str, str]) -> dict[str, Any]:
     """What a file's labels tell of how it was made, for bundle.json."""
     numbers = {name: int(labels[name]) for name in ("opset", "ir_version")}

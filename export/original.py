@@ -12,9 +12,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from export.bundle import Outputs
+from export.bundle import Outputs, Runner
 from export.foreign import Foreign, ForeignError, first_line
-from export.parity import Runner
 from export.wrapping import FLOOR, Normalisation
 from training.pixels import Pixels
 

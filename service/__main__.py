@@ -36,11 +36,11 @@ def _serve(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     chosen = settings.from_environment(os.environ)
     served = bundle.read(options.bundle or Path(bentoml.models.get(resolve_tag(chosen.model)).path))
-    loader = partial(engines.load, tuning=serving.tuning_of(chosen, plan(chosen)))
+    loader = partial(engines.load, tuning=serving.tuning_of(chosen, plan(chosen)), variant=chosen.variant)
     choice = engines.choose(chosen.engine, served, loader)
     for name, reason in choice.passed_over.items():
         print(f"{name}: {reason}")
-    print(f"{choice.engine.name}: serves {served.name}:{served.version}")
+    print(f"{choice.engine.name}, {choice.engine.variant}: serves {served.name}:{served.version}")
 
 
 def _settings(_: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from service.engines import EngineError, require_cuda_driver
+from export.providers import ProviderError, require_cuda_driver
 from service.settings import Settings
 
 GPUS = Path("/proc/driver/nvidia/gpus")  # where Linux has a directory for each
@@ -54,6 +54,6 @@ def _may_use_gpu(engine: str) -> bool:
         return False
     try:
         require_cuda_driver()
-    except EngineError:
+    except ProviderError:
         return False
     return True

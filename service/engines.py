@@ -4,34 +4,28 @@ The order is ONNX Runtime on CUDA, PyTorch on CUDA, ONNX Runtime on the CPU, PyT
 if it really loaded on its device and reproduces the bundle's self-check.
 """
 
-import ctypes
 import io
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import onnxruntime
 
-from export.bundle import MODEL, SELFCHECK, WEIGHTS, Bundle, Outputs
+from export import providers
+from export.bundle import SELFCHECK, SELFCHECK_LIMIT, WEIGHTS, Bundle, BundleError, Outputs
+from export.providers import ProviderError
+from export.tuning import DEFAULT, Tuning
 from service import contract
 from service.settings import ENGINES
-from service.tuning import Tuning, cuda_options, session_options
 from training.pixels import Pixels
 
 if TYPE_CHECKING:
     from training.classifier import Classifier
 
-# fp32 without TF32 stays within 1e-4 on the CPU; CUDA's convolutions sum in other orders and get ten times that.
-SELFCHECK_LIMIT = 1e-3
-
 # TF32 keeps ten bits of a number's mantissa, which moved logits by up to 0.3.
 TF32_LIMIT = 0.5
-
-DEFAULT = Tuning()
 
 logger = logging.getLogger("alexnet")
 
@@ -51,6 +45,10 @@ class Engine(Protocol):
     def device(self) -> str:
         """cuda or cpu."""
 
+    @property
+    def variant(self) -> str:
+        """The variant of the graph that it runs: fp32, fp16 or int8."""
+
     def run(self, images: Pixels) -> Outputs:
         """Classify uint8 images [N, H, W, C]."""
 
@@ -64,27 +62,18 @@ class Choice:
 
 
 class OnnxEngine:
-    """ONNX Runtime with the CUDA or the CPU provider."""
+    """ONNX Runtime with the CUDA or the CPU provider, on one variant of the graph."""
 
-    def __init__(self, bundle: Bundle, device: str, tuning: Tuning = DEFAULT) -> None:
+    def __init__(self, bundle: Bundle, device: str, tuning: Tuning = DEFAULT, variant: str = "fp32") -> None:
         self.name = f"onnx-{device}"
         self.device = device
-        provider: Any = "CPUExecutionProvider"
-        if device == "cuda":
-            require_cuda_driver()
-            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-                raise EngineError("this build of ONNX Runtime has no CUDA provider; install onnxruntime-gpu")
-            onnxruntime.preload_dlls()
-            provider = ("CUDAExecutionProvider", cuda_options(tuning))
-        options = session_options(tuning)
-        self._session = onnxruntime.InferenceSession(bundle.load(MODEL), options, providers=[provider])
-        # A provider whose libraries are missing is only a warning to ONNX Runtime, which then runs on the CPU.
-        active = self._session.get_providers()[0]
-        if not active.lower().startswith(device):
-            raise EngineError(
-                f"ONNX Runtime fell back to {active}; its CUDA libraries are missing or do not fit the driver: "
-                "install the extra 'cuda' (make serve does where it finds a driver)"
-            )
+        self.variant = variant
+        try:
+            if device == "cuda":
+                providers.require_cuda_driver()
+            self._session = providers.session(bundle.load_variant(variant), device, tuning)
+        except (ProviderError, BundleError) as error:
+            raise EngineError(str(error)) from error
         if reason := contract.broken(self._session, bundle):
             raise EngineError(reason)
 
@@ -96,13 +85,19 @@ class OnnxEngine:
 class TorchEngine:
     """PyTorch on CUDA or the CPU, from the bundle's checkpoint; always in full fp32."""
 
-    def __init__(self, bundle: Bundle, device: str, tuning: Tuning = DEFAULT) -> None:
+    def __init__(self, bundle: Bundle, device: str, tuning: Tuning = DEFAULT, variant: str = "fp32") -> None:
         self.name = f"torch-{device}"
         self.device = device
+        self.variant = variant
+        if variant != "fp32":
+            raise EngineError(f"PyTorch runs fp32 alone, not {variant}")
         if not bundle.has_weights:
             raise EngineError("this model was imported as ONNX and has no PyTorch weights: there is no fallback for it")
         if device == "cuda":
-            require_cuda_driver()
+            try:
+                providers.require_cuda_driver()
+            except ProviderError as error:
+                raise EngineError(str(error)) from error
         if find_spec("torch") is None:
             raise EngineError("PyTorch is not installed; install the extra 'torch' (make setup)")
         import torch
@@ -128,12 +123,28 @@ class TorchEngine:
             return Outputs(logits.cpu().numpy(), probabilities.cpu().numpy())
 
 
-def load(name: str, bundle: Bundle, tuning: Tuning = DEFAULT) -> Engine:
-    """Load one engine and check it on the bundle's self-check. Raises EngineError."""
+def load(name: str, bundle: Bundle, tuning: Tuning = DEFAULT, variant: str = "auto") -> Engine:
+    """Load one engine and check it on the bundle's self-check. Raises EngineError.
+
+    Where `variant` is "auto", it is the one that the bundle prefers there, or else fp32.
+    """
+    kind, device = name.split("-")
+    preferred = bundle.preferred(device) if variant == "auto" and kind == "onnx" else variant
+    try:
+        return _load(name, bundle, tuning, "fp32" if preferred == "auto" else preferred)
+    except EngineError as error:
+        if variant != "auto" or preferred in ("auto", "fp32"):
+            raise
+        logger.info("engine %s does not run the variant %s: %s", name, preferred, error)
+    return _load(name, bundle, tuning, "fp32")
+
+
+def _load(name: str, bundle: Bundle, tuning: Tuning, variant: str) -> Engine:
     kind, device = name.split("-")
     try:
-        engine: Engine = (OnnxEngine if kind == "onnx" else TorchEngine)(bundle, device, tuning)
-        self_check(engine, bundle, TF32_LIMIT if tuning.tf32 and name == "onnx-cuda" else SELFCHECK_LIMIT)
+        engine: Engine = (OnnxEngine if kind == "onnx" else TorchEngine)(bundle, device, tuning, variant)
+        limit = bundle.selfcheck_limit(variant)
+        self_check(engine, bundle, max(limit, TF32_LIMIT) if tuning.tf32 and name == "onnx-cuda" else limit)
     except EngineError:
         raise
     except Exception as error:  # CUDA and ONNX Runtime raise types of their own, none of them documented
@@ -171,12 +182,3 @@ def self_check(engine: Engine, bundle: Bundle, limit: float = SELFCHECK_LIMIT) -
             if not difference <= limit:
                 reason = f"its {output} differ by {difference:.1e} from the bundle's self-check (limit {limit:.0e})"
                 raise EngineError(reason)
-
-
-def require_cuda_driver() -> None:
-    """Raise EngineError where there is no NVIDIA driver."""
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        ctypes.CDLL(library)
-    except OSError as error:
-        raise EngineError(f"there is no NVIDIA driver here ({library} is not found)") from error

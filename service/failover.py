@@ -110,6 +110,11 @@ class Failover:
         return self._serving().device
 
     @property
+    def variant(self) -> str:
+        """Of the graph that the engine that serves now runs."""
+        return self._serving().variant
+
+    @property
     def degraded(self) -> bool:
         """Whether the fallback has taken over."""
         return self._first is None

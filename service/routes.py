@@ -94,6 +94,7 @@ async def get_model(request: Request) -> Response:
     engine = {
         "name": failover.name,
         "device": failover.device,
+        "variant": failover.variant,
         "passed_over": dict(engines.passed_over),
         "degraded": failover.degraded,
         "failures": dict(failover.failures),

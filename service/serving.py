@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from anyio import CapacityLimiter, to_thread
 
 from export.bundle import Bundle
+from export.tuning import Tuning
 from service import engines
 from service.batcher import Batcher, Limits
 from service.cores import Plan
@@ -18,7 +19,6 @@ from service.engines import Engine
 from service.failover import Failover, Policy
 from service.metrics import Metrics
 from service.settings import ENGINES, Settings
-from service.tuning import Tuning
 from service.warming import ready
 
 logger = logging.getLogger("alexnet")
@@ -50,10 +50,11 @@ class Serving:
 
 def load(settings: Settings, planned: Plan, bundle: Bundle, metrics: Metrics) -> Engines:
     """Load the engine that the settings ask for, and have it run every size of batch. Raises engines.EngineError."""
-    loader = partial(_ready, tuning=tuning_of(settings, planned), most=settings.max_batch)
+    prepare = partial(_ready, tuning=tuning_of(settings, planned), most=settings.max_batch)
+    loader = partial(prepare, variant=settings.variant)
     choice = engines.choose(settings.engine, bundle, loader)
     fallbacks, no_fallback = fallbacks_of(choice.engine.name, settings.engine, bundle)
-    behind: Callable[[], Engine] | None = partial(_first_of, fallbacks, bundle, loader) if fallbacks else None
+    behind: Callable[[], Engine] | None = partial(_first_of, fallbacks, bundle, prepare) if fallbacks else None
     if no_fallback:
         logger.info("no engine stands behind %s: %s", choice.engine.name, no_fallback)
     reload = partial(loader, choice.engine.name, bundle)
@@ -101,8 +102,8 @@ def tuning_of(settings: Settings, planned: Plan) -> Tuning:
     return Tuning(planned.threads, planned.shared, settings.tf32, settings.cuda_memory_mib)
 
 
-def _ready(name: str, bundle: Bundle, tuning: Tuning, most: int) -> Engine:
-    return ready(engines.load(name, bundle, tuning), bundle, most)
+def _ready(name: str, bundle: Bundle, tuning: Tuning, most: int, variant: str = "auto") -> Engine:
+    return ready(engines.load(name, bundle, tuning, variant), bundle, most)
 
 
 def _first_of(names: tuple[str, ...], bundle: Bundle, loader: Callable[[str, Bundle], Engine]) -> Engine:

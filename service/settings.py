@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from export.bundle import FILES
+
+VARIANTS = tuple(FILES)
 ENGINES = ("onnx-cuda", "torch-cuda", "onnx-cpu", "torch-cpu")
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -75,6 +78,11 @@ class Settings:
         "auto",
         _choice("auto", *ENGINES),
         "one engine by name, and the start fails with the reason if it cannot run; `auto` takes the first that runs",
+    )
+    variant: str = _setting(
+        "auto",
+        _choice("auto", *VARIANTS),
+        "the variant of the graph that ONNX Runtime runs; `auto` is the one that the bundle prefers for the engine",
     )
     max_body_mib: int = _setting(10, _number(1, 1024), "largest request, in MiB")
     max_pictures: int = _setting(256, _number(1, 10_000), "most pictures in a request")

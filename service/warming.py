@@ -18,7 +18,7 @@ class Padded:
     """An engine that gets batches of few sizes only: cuDNN plans, and allocates, anew for each size it meets."""
 
     def __init__(self, engine: Engine, sizes: Sequence[int]) -> None:
-        self.name, self.device = engine.name, engine.device
+        self.name, self.device, self.variant = engine.name, engine.device, engine.variant
         self._engine, self._sizes = engine, sizes
 
     def run(self, images: Pixels) -> Outputs:

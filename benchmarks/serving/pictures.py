@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.serving.peers.common import Classifier
-from export.assemble import golden_photographs
 from export.parity import random_crops
+from export.pictures import golden_photographs
 from training.pixels import COLOUR_MODES, to_pixels
 
 DIFFERENT = 64

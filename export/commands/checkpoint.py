@@ -6,13 +6,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from export import assemble
+from export import assemble, pictures
 from export.commands import results
 from export.graph import GraphError
-from export.parity import ParityError
+from export.verdicts import ParityError
 from training import checkpoint
 from training.checkpoint import CheckpointError
-from training.data import sources
 from training.data.dataset import DataError
 
 COMMANDS = """\
@@ -22,6 +21,8 @@ commands, as the first word in place of a checkpoint (whose path may be written 
   show     what one version is
   diff     how two versions differ
   use      make a version the one that `bentoml serve` loads
+
+or --verify-only BUNDLE in place of a checkpoint: the gate on a bundle that exists
 """
 
 
@@ -32,18 +33,17 @@ def main(words: Sequence[str]) -> int:
 
 
 def _export(options: argparse.Namespace, console: Console) -> None:
-    pictures = None
+    found = None
     if options.data_dir is not None:
-        meta = checkpoint.load(options.checkpoint).metadata
-        pictures = assemble.labelled_pictures(options.data, options.data_dir, meta)
+        found = pictures.labelled(options.data, options.data_dir, checkpoint.load(options.checkpoint).metadata)
     try:
         written, report = assemble.export(
-            options.checkpoint, options.out, pictures, name=options.name, note=options.note
+            options.checkpoint, options.out, found, name=options.name, note=options.note, shown=True
         )
     except ParityError as error:
-        console.print(error.report.table())
+        results.report(console, error.report)
         raise
-    results.show(console, report.table(), report.accuracy, written)
+    results.show(console, report, written)
     if options.store:
         results.keep(console, written, options.store)
 
@@ -58,6 +58,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="runs/NAME/checkpoint.safetensors")
     results.add_options(parser)
     parser.add_argument("--name", help="the model's name (default: alexnet-DATASET)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check on the test pictures found here")
-    parser.add_argument("--data", default="folder", choices=sources.KINDS, help="what --data-dir holds")
+    results.add_pictures(parser)
     return parser

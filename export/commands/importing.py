@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from export import foreign, imported, manifest
 from export.commands import results
 from export.foreign import ForeignError
-from export.parity import ParityError, ParityReport
+from export.verdicts import ParityError
 from export.wrapping import Normalisation
 from training.data import sources
 from training.data.dataset import DataError
@@ -53,13 +52,13 @@ def _import(options: argparse.Namespace, console: Console) -> None:
         measured = imported.labelled_pictures(options.data, options.data_dir, classes, source.size)
     try:
         written, report = imported.import_model(
-            source, classes, normalisation, options.out, measured, name=name, note=options.note
+            source, classes, normalisation, options.out, measured, name=name, note=options.note, shown=True
         )
     except ParityError as error:
-        console.print(_table(error.report, source.name))
+        results.report(console, error.report)
         raise
-    results.show(console, _table(report, source.name), report.accuracy, written)
-    if not report.accuracy:
+    results.show(console, report, written)
+    if report.accuracy is None:
         console.print("accuracy: not known, as there were no labelled pictures (--data-dir)", soft_wrap=True)
     if options.store:
         results.keep(console, written, options.store)
@@ -78,12 +77,6 @@ def _normalisation(mean: Sequence[float], std: Sequence[float]) -> Normalisation
 
 def _numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
-
-
-def _table(report: ParityReport, name: str) -> Table:
-    table = report.table()
-    table.title = f"{name} and its bundle's graph in ONNX Runtime on {report.pictures}"
-    return table
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,10 +8,11 @@ from pathlib import Path
 import bentoml
 from bentoml.exceptions import BentoMLException
 from rich.console import Console
-from rich.table import Table
 
-from export import store
+from export import parity_report, store
 from export.bundle import Bundle, BundleError
+from export.verdicts import ParityReport
+from training.data import sources
 
 
 def status(action: Callable[[], None], *refusals: type[Exception]) -> int:
@@ -27,11 +28,16 @@ def status(action: Callable[[], None], *refusals: type[Exception]) -> int:
     return 0
 
 
-def show(console: Console, table: Table, accuracy: dict[str, float], written: Bundle) -> None:
-    """The gate's table, the accuracies, and where the bundle is."""
-    console.print(table)
-    for side, share in accuracy.items():
-        console.print(f"accuracy with {side}: {share:.2%}", soft_wrap=True)
+def report(console: Console, found: ParityReport) -> None:
+    """The gate's table, and what was left out."""
+    console.print(parity_report.table(found))
+    for variant, reason in found.left_out.items():
+        console.print(f"{variant} is left out: {reason}", soft_wrap=True)
+
+
+def show(console: Console, found: ParityReport, written: Bundle) -> None:
+    """What the gate found, and where the bundle is."""
+    report(console, found)
     console.print(f"bundle: {written.directory} ({written.name}, version {written.version})", soft_wrap=True)
 
 
@@ -65,3 +71,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"also into the BentoML store, as the latest of NAME ({store.NAME})",
     )
     parser.add_argument("--note", default="", help="a sentence for the model card, below the accuracies")
+
+
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """Which pictures the gate is given, for every command that has one."""
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check on the test pictures found here")
+    parser.add_argument("--data", default="folder", choices=sources.KINDS, help="what --data-dir holds")

@@ -108,7 +108,8 @@ def test_the_model_is_described_with_its_engine(server: Server, tiny_bundle: Bun
     assert described["version"] == tiny_bundle.version
     assert described["classes"] == list(tiny_bundle.classes)
     engine = described["engine"]
-    assert (engine["name"], engine["device"], engine["passed_over"]) == ("onnx-cpu", "cpu", {})
+    assert (engine["name"], engine["device"], engine["variant"]) == ("onnx-cpu", "cpu", "fp32")
+    assert engine["passed_over"] == {}
     assert engine["no_fallback"] == "ALEXNET_ENGINE=onnx-cpu allows no other engine"
     assert described["serving"]["pid"] in server.processes()
 

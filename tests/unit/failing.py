@@ -21,6 +21,7 @@ class FakeEngine(NumberEngine):
         super().__init__(BAD)
         self.name = name
         self.device = f"device of {name}"
+        self.variant = "fp32"
         self.broken = broken
 
     def run(self, images: Pixels) -> Outputs:

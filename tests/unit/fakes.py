@@ -53,6 +53,7 @@ class ChannelEngine:
 
     name = "channel-fake"
     device = "fake"
+    variant = "fp32"
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -7,7 +7,7 @@ import pytest
 
 from export import bundle
 from export.bundle import Bundle, BundleError
-from tests.unit.bundles import edit, little, put, stored_check
+from tests.unit.bundles import contents, document, edit, little, put, stored_check
 
 
 @pytest.fixture
@@ -97,6 +97,18 @@ def test_a_bundle_tells_whether_pytorch_can_run_it(tmp_path: Path) -> None:
     (tmp_path / "pets" / bundle.WEIGHTS).unlink()
     edit(tmp_path / "pets", lambda document: document["files"].pop(bundle.WEIGHTS))
     assert not bundle.read(tmp_path / "pets").has_weights
+
+
+def test_a_bundle_tells_its_variants_and_which_to_prefer_and_older_ones_have_fp32_alone(tmp_path: Path) -> None:
+    older = little(tmp_path / "older")
+    assert (older.variants, older.preferred("cpu"), older.selfcheck_limit("fp32")) == (("fp32",), "fp32", 1e-3)
+    int8 = {"file": bundle.FILES["int8"], "accuracy": 0.75, "selfcheck_limit": 0.25}
+    described = document(variants={**document()["variants"], "int8": int8}, preferred={"cpu": "int8"})
+    found = bundle.write(tmp_path / "newer", described, contents() | {"model.int8.onnx": b"small"})
+    assert (found.variants, found.preferred("cpu"), found.preferred("cuda")) == (("fp32", "int8"), "int8", "fp32")
+    assert (found.selfcheck_limit("int8"), found.load_variant("int8")) == (0.25, b"small")
+    with pytest.raises(BundleError, match="no variant fp16; it has: fp32, int8"):
+        found.load_variant("fp16")
 
 
 def test_a_directory_without_a_manifest_is_refused(tmp_path: Path) -> None:

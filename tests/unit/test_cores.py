@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from export.providers import ProviderError
 from service import cores
 from service.cores import plan
-from service.engines import EngineError
 from service.settings import Settings
 
 
@@ -19,7 +19,7 @@ def _driver(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def _no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
-        raise EngineError("there is no NVIDIA driver here")
+        raise ProviderError("there is no NVIDIA driver here")
 
     monkeypatch.setattr(cores, "require_cuda_driver", refuse)
 

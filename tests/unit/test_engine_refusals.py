@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from export.bundle import Bundle
+from export.tuning import Tuning
 from service import contract, engines
 from service.engines import EngineError, OnnxEngine, TorchEngine
-from service.tuning import Tuning
 from tests.unit.fakes import BUNDLE
 
 

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ import torch
 
 from export.bundle import SELFCHECK, Bundle, Outputs
 from export.parity import seeded_noise
+from export.tuning import Tuning
 from service import engines
 from service.engines import EngineError, OnnxEngine, TorchEngine, choose, self_check
 from service.settings import ENGINES
-from service.tuning import Tuning
 from tests.unit.fakes import BUNDLE
 from training.pixels import Pixels
 
@@ -29,6 +29,7 @@ class FakeEngine:
     error: float = 0.0
     device: str = "fake"
     probability_error: float = 0.0
+    variant: str = "fp32"
 
     def run(self, images: Pixels) -> Outputs:
         """Classify uint8 images [N, H, W, C]."""
@@ -54,6 +55,16 @@ class SelfChecked:
     name: str = "fake"
     version: str = "0123456789ab"
     images: Pixels = field(default_factory=lambda: np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1))
+
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    def preferred(self, provider: str) -> str:
+        """int8 on the CPU, where there is one."""
+        return "int8" if provider == "cpu" and "int8" in self.limits else "fp32"
+
+    def selfcheck_limit(self, variant: str) -> float:
+        """A thousandth, but for variants that say otherwise."""
+        return self.limits.get(variant, 1e-3)
 
     def load(self, name: str) -> bytes:
         """The content of the self-check."""
@@ -143,12 +154,15 @@ def test_threads_are_those_of_the_tuning(tiny_bundle: Bundle) -> None:
 def fake_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime gives wrong logits and PyTorch on CUDA fails; only PyTorch on the CPU is right."""
 
-    def torch_engine(_: Bundle, device: str, __: Tuning) -> FakeEngine:
+    def torch_engine(_: Bundle, device: str, __: Tuning, variant: str) -> FakeEngine:
         if device == "cuda":
             raise RuntimeError("CUDA error: device-side assert")
-        return FakeEngine("torch-cpu")
+        return FakeEngine("torch-cpu", variant=variant)
 
-    monkeypatch.setattr(engines, "OnnxEngine", lambda _, device, __: FakeEngine(f"onnx-{device}", error=1.0))
+    def wrong(_: Bundle, device: str, __: Tuning, variant: str) -> FakeEngine:
+        return FakeEngine(f"onnx-{device}", error=1.0, variant=variant)
+
+    monkeypatch.setattr(engines, "OnnxEngine", wrong)
     monkeypatch.setattr(engines, "TorchEngine", torch_engine)
 
 
@@ -159,6 +173,42 @@ def test_engines_that_fail_or_miss_the_self_check_are_passed_over() -> None:
     assert list(choice.passed_over) == ["onnx-cuda", "torch-cuda", "onnx-cpu"]
     assert "logits differ by 1.0e+00" in choice.passed_over["onnx-cpu"]
     assert choice.passed_over["torch-cuda"] == "RuntimeError: CUDA error: device-side assert"
+
+
+def with_int8(error: float) -> Callable[[Any, str, Tuning, str], FakeEngine]:
+    """ONNX Runtime, whose int8 variant is wrong by `error`."""
+
+    def engine(_: Any, device: str, __: Tuning, variant: str) -> FakeEngine:
+        return FakeEngine(f"onnx-{device}", error if variant == "int8" else 0.0, variant=variant)
+
+    return engine
+
+
+@pytest.mark.parametrize(("error", "variant"), [(0.25, "int8"), (0.75, "fp32"), (float("nan"), "fp32")])
+def test_the_preferred_variant_runs_within_its_own_limit_and_else_fp32(
+    monkeypatch: pytest.MonkeyPatch, error: float, variant: str
+) -> None:
+    monkeypatch.setattr(engines, "OnnxEngine", with_int8(error))
+    found = engines.load("onnx-cpu", cast(Bundle, SelfChecked(limits={"int8": 0.5})))
+    assert found.variant == variant
+
+
+def test_a_forced_variant_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "OnnxEngine", with_int8(0.75))
+    served = cast(Bundle, SelfChecked(limits={"int8": 0.5}))
+    assert engines.load("onnx-cpu", served, variant="fp32").variant == "fp32"
+    with pytest.raises(EngineError, match=r"differ by 7\.5e-01 .* \(limit 5e-01\)"):
+        engines.load("onnx-cpu", served, variant="int8")
+
+
+def test_a_variant_that_the_bundle_lacks_is_refused_with_those_it_has(tiny_bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match="this bundle has no variant int8; it has: fp32"):
+        engines.load("onnx-cpu", tiny_bundle, variant="int8")
+
+
+def test_pytorch_runs_no_variant_but_fp32(tiny_bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match="PyTorch runs fp32 alone, not int8"):
+        engines.load("torch-cpu", tiny_bundle, variant="int8")
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])

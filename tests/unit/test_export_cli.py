@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from export import __main__ as command
-from export import bundle, parity
+from export import bundle, runtimes
 from export.bundle import Bundle, Outputs
 from export.commands import results
 from tests.unit.bundles import little
@@ -87,7 +87,7 @@ def test_a_failed_gate_prints_its_table_and_writes_nothing(
     def zeros(images: Pixels) -> Outputs:
         return Outputs(*np.zeros((2, len(images), 10), np.float32))
 
-    monkeypatch.setattr(parity, "onnx_runner", lambda _: zeros)
+    monkeypatch.setattr(runtimes, "onnx_runner", lambda *_: zeros)
     assert command.main([str(tiny_run.path), "--out", str(tmp_path / "bundle")]) == 1
     assert "FAIL" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []

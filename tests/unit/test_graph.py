@@ -5,7 +5,7 @@ import onnx
 import pytest
 import torch
 
-from export import graph, parity
+from export import graph, runtimes
 from export.bundle import MODEL, WEIGHTS, Bundle
 from training import checkpoint
 from training.classifier import Classifier
@@ -31,7 +31,7 @@ def test_the_contract_is_uint8_pictures_in_and_float32_logits_and_probabilities_
 def test_temperature_divides_the_logits_of_the_probabilities_alone() -> None:
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     classifier = Classifier(network, mean=[0.5] * 3, std=[0.25] * 3, temperature=2.0)
-    run = parity.onnx_runner(graph.to_onnx(classifier, size=4, channels=3, classes=["a", "b", "c"]))
+    run = runtimes.onnx_runner(graph.to_onnx(classifier, size=4, channels=3, classes=["a", "b", "c"]))
     images = np.full((1, 4, 4, 3), (0, 127.5, 255), np.float32).astype(np.uint8)
     # (0/255, 127/255, 255/255) with mean 0.5 and deviation 0.25 are -2, -0.0078 and 2.
     assert run(images).logits[0] == pytest.approx([-2, (127 / 255 - 0.5) / 0.25, 2], abs=1e-6)

@@ -58,8 +58,7 @@ def test_accuracy_is_measured_on_labelled_pictures(
     (tmp_path / "labels.txt").write_text("\n".join(classes))
     assert main([*words, "--data", "synthetic", "--data-dir", str(tmp_path)]) == 0
     output = capsys.readouterr().out
-    assert "accuracy with original: 10.00%" in output
-    assert "accuracy with fp32: 10.00%" in output
+    assert output.count("10.00%") == 2  # of the original, and of the bundle's graph
     assert bundle.read(tmp_path / "bundle").document["accuracy"] == {"test": 0.1}
 
 
@@ -104,7 +103,7 @@ def test_a_failed_gate_prints_its_table_and_writes_nothing(
     )
     assert main(words) == 1
     assert "FAIL" in (captured := capsys.readouterr()).out
-    assert captured.err.startswith("error: ")
+    assert captured.err.splitlines()[-1].startswith("error: ")
     assert not (tmp_path / "bundle").exists()
 
 

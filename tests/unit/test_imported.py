@@ -15,7 +15,7 @@ from torch import nn
 from export import imported, original, parity, wrapping
 from export.bundle import MODEL, Bundle
 from export.foreign import Foreign, ForeignError
-from export.parity import ParityError
+from export.verdicts import ParityError
 from export.wrapping import Normalisation
 from service import engines
 from service.engines import EngineError

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from export import bundle, imported, manifest, onnxfile, original, parity
-from export.assemble import Pictures
 from export.bundle import MODEL, SELFCHECK, Bundle
 from export.foreign import Foreign
 from export.imported import Measured
+from export.parity import Pictures
 from tests.unit.foreigners import CLASSES, NORMALISATION, SIZE, by_torch, exported, model, read
 from training.data.dataset import DataError
 
@@ -24,7 +24,7 @@ def test_bundle_and_graph_say_what_was_imported_and_that_nobody_measured_it(tmp_
     source = read(tmp_path, exported("classic", 1))
     written = imported_from(source, tmp_path / "bundle")
     document, told = bundle.read(written.directory).document, onnxfile.labels(written.load(MODEL))
-    assert set(document["files"]) == {MODEL, SELFCHECK, "README.md"}
+    assert set(document["files"]) == {MODEL, SELFCHECK, "README.md", "parity.md", "parity.json", "parity.png"}
     assert (document["name"], document["network"], document["data"], document["accuracy"]) == ("farm", None, None, {})
     assert document["variants"] == {"fp32": {"file": MODEL, "accuracy": None}}
     assert document["input"] == manifest.input_contract(SIZE, 3) == json.loads(told["input"])
@@ -60,7 +60,7 @@ def test_labelled_pictures_give_an_accuracy(tmp_path: Path) -> None:
     written, report = imported.import_model(
         read(tmp_path, exported("classic")), CLASSES, NORMALISATION, tmp_path / "bundle", measured, name="farm"
     )
-    assert report.accuracy == {"original": 0.75, "fp32": 0.75}
+    assert (report.accuracy, report.of("fp32").accuracy) == (0.75, 0.75)
     assert written.document["accuracy"] == {"test": 0.75}
     assert written.document["data"] == {"name": "farm", "test": 300}
     assert "**75.00%** on 300 test pictures of `farm`" in written.load("README.md").decode()

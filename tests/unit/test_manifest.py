@@ -216,6 +216,11 @@ def of_fp32(**changes: object) -> Callable[[], dict[str, Any]]:
         (lambda: whole(variants={"fp32": "model.onnx"}), "variant 'fp32' is not described"),
         (of_fp32(file="../model.onnx"), "variant 'fp32' is in a file that 'files' does not list"),
         (of_fp32(file=["model.onnx"]), "variant 'fp32' is in a file that 'files' does not list"),
+        (of_fp32(selfcheck_limit=0.0), "the self-check's limit of variant 'fp32' must be a number above 0"),
+        (of_fp32(selfcheck_limit="1"), "the self-check's limit of variant 'fp32' must be a number above 0"),
+        (lambda: whole(preferred=["int8"]), "'preferred' must name a variant for each provider"),
+        (lambda: whole(preferred={"cpu": "int8"}), "'preferred' names for 'cpu' a variant that is in no file"),
+        (lambda: whole(preferred={"cpu": ["fp32"]}), "'preferred' names for 'cpu' a variant that is in no file"),
         (of_fp32(accuracy=2), r"the accuracy of variant 'fp32' must be in 0\.\.1"),
     ],
 )

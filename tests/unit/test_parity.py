@@ -1,16 +1,20 @@
-"""The gate passes what agrees and stops what does not."""
+"""The gate passes what agrees and stops what does not, at every batch size and on every kind of picture."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from export import parity
-from export.bundle import Outputs
-from export.parity import LOGIT_LIMIT, ParityError
+from export import gate, parity
+from export.bundle import FILES, Outputs, Runner
+from export.limits import EIGHT_BITS, EXACT_ON_CPU, HALF, LIMITS, Limits
+from export.parity import BATCH_SIZES, Pictures, Questions
+from export.providers import PROVIDERS
+from export.verdicts import ParityReport, Verdict
 from training.pixels import Pixels
 
-IMAGES = parity.seeded_noise(256, size=4, channels=3)
+IMAGES = parity.seeded_noise(300, size=4, channels=3, seed=3)
+LIMIT = EXACT_ON_CPU.logits
 
 
 def outputs(logits: object) -> Outputs:
@@ -25,30 +29,87 @@ def sums(images: Pixels) -> Outputs:
     return outputs(images.sum(axis=(1, 2)) / 256)
 
 
+def asked(count: int = 300, labels: bool = False) -> Questions:
+    """So many given pictures; where there are labels, three quarters of the reference's answers are right."""
+    right = sums(IMAGES[:count]).logits.argmax(axis=1)
+    right[: count // 4] = (right[: count // 4] + 1) % 3
+    return parity.ask(sums, Pictures(IMAGES[:count], right if labels else None, "noise"))
+
+
+def verdict(candidate: Runner, variant: str = "fp32", labels: bool = False) -> Verdict:
+    return parity.examine(asked(labels=labels), candidate, variant, "cpu")
+
+
+def other_answers(images: Pixels, share: float) -> Outputs:
+    """The sums, but for a `share` of the pictures, told by their first pixel, the answer of the next channel."""
+    found = sums(images).logits
+    wrong = images[:, 0, 0, 0] < 256 * share
+    found[wrong] = np.roll(found[wrong], 1, axis=1)
+    return outputs(found)
+
+
 def test_equal_answers_pass_at_every_batch_size() -> None:
-    report = parity.gate(sums, sums, IMAGES, None, "noise")
-    assert [batch.batch_size for batch in report.batches] == [1, 2, 17, 128]
-    assert all(batch.max_logit_difference == 0 and batch.pictures == 256 for batch in report.batches)
+    found = verdict(sums)
+    assert found.passed
+    assert sorted(row.batch_size for row in found.rows) == list(BATCH_SIZES) == [1, 2, 3, 17, 64, 128, 256]
+    assert all(row.max_logit_difference == 0 and row.pictures >= 256 for row in found.rows)
+
+
+def test_all_given_pictures_edges_and_noise_pass_once_and_every_kind_at_each_size() -> None:
+    seen: list[Pixels] = []
+
+    def watched(images: Pixels) -> Outputs:
+        seen.append(images)
+        return sums(images)
+
+    parity.examine(asked(), watched, "fp32", "cpu")
+    passed = np.concatenate(seen)
+    times = [int((passed == picture).all(axis=(1, 2, 3)).sum()) for picture in parity.edges(4, 3)]
+    assert times == [len(BATCH_SIZES)] * 3
+    assert len(passed) == (300 + 3 + 64) + (256 + 3 + 64) * (len(BATCH_SIZES) - 1)
+
+
+def test_few_given_pictures_are_filled_up_with_noise_to_the_largest_batch() -> None:
+    questions = asked(count=10)
+    assert len(questions.images) == 10 + 3 + 246
+    assert len(questions.probe()) == len(questions.images)
+
+
+def test_edges_are_black_white_and_a_checkerboard_of_pixels() -> None:
+    black, white, board = parity.edges(4, 1)[..., 0]
+    assert (black.max(), white.min()) == (0, 255)
+    assert board.tolist() == [[0, 255, 0, 255], [255, 0, 255, 0]] * 2
 
 
 def test_a_difference_above_the_limit_fails() -> None:
-    with pytest.raises(ParityError) as caught:
-        parity.gate(sums, lambda images: outputs(sums(images).logits + 3 * LOGIT_LIMIT), IMAGES, None, "noise")
-    assert not any(batch.passed for batch in caught.value.report.batches)
+    found = verdict(lambda images: outputs(sums(images).logits + 3 * LIMIT))
+    assert found.fault == "logits differ by 3.0e-04 at batch size 64"
 
 
-def test_a_fault_at_one_batch_size_alone_fails() -> None:
-    def wrong_for_17(images: Pixels) -> Outputs:
-        return outputs(sums(images).logits + float(len(images) == 17))
-
-    with pytest.raises(ParityError) as caught:
-        parity.gate(sums, wrong_for_17, IMAGES, None, "noise")
-    assert [batch.passed for batch in caught.value.report.batches] == [True, True, False, True]
+@pytest.mark.parametrize("size", BATCH_SIZES)
+def test_a_fault_at_one_batch_size_alone_fails(size: int) -> None:
+    found = verdict(lambda images: outputs(sums(images).logits + float(len(images) == size)))
+    assert found.fault == f"logits differ by 1.0e+00 at batch size {size}"
 
 
-def test_an_answer_that_is_not_a_number_fails() -> None:
-    with pytest.raises(ParityError):
-        parity.gate(sums, lambda images: outputs(sums(images).logits * np.float32("nan")), IMAGES, None, "noise")
+@pytest.mark.parametrize("picture", [0, 1, 2])
+def test_a_fault_on_one_edge_picture_alone_fails(picture: int) -> None:
+    edge = parity.edges(4, 3)[picture]
+    found = verdict(lambda images: outputs(sums(images).logits + (images == edge).all(axis=(1, 2, 3))[:, None]))
+    assert found.fault == "logits differ by 1.0e+00 at batch size 64"
+
+
+@pytest.mark.parametrize("variant", FILES)
+def test_an_answer_that_is_not_a_number_fails_for_every_variant(variant: str) -> None:
+    assert "differ by nan" in verdict(lambda images: outputs(sums(images).logits * np.float32("nan")), variant).fault
+
+
+@pytest.mark.parametrize("variant", FILES)
+def test_a_runtime_that_fails_on_a_batch_is_a_fault_with_its_first_words(variant: str) -> None:
+    def fails(images: Pixels) -> Outputs:
+        raise RuntimeError(f"no kernel for {len(images)}\nat a place in its source")
+
+    assert verdict(fails, variant).fault == "it cannot run: no kernel for 64"
 
 
 @pytest.mark.parametrize(
@@ -60,40 +121,107 @@ def test_an_answer_that_is_not_a_number_fails() -> None:
     ],
 )
 def test_wrong_probabilities_fail_although_the_logits_agree(fault: Callable[[Outputs], Outputs]) -> None:
-    with pytest.raises(ParityError) as caught:
-        parity.gate(sums, lambda images: fault(sums(images)), IMAGES, None, "noise")
-    assert all(batch.max_logit_difference == 0 for batch in caught.value.report.batches)
+    found = verdict(lambda images: fault(sums(images)))
+    assert found.fault.startswith("probabilities differ")
+    assert all(row.max_logit_difference == 0 for row in found.rows)
 
 
-def test_fewer_than_256_pictures_are_too_few() -> None:
-    with pytest.raises(ValueError, match="256"):
-        parity.gate(sums, sums, IMAGES[:255], None, "noise")
+@pytest.mark.parametrize(("variant", "share", "passed"), [("fp16", 0.0, True), ("fp16", 0.02, False)])
+def test_fp16_must_give_999_of_1000_answers(variant: str, share: float, passed: bool) -> None:
+    assert verdict(lambda images: other_answers(images, share), variant).passed is passed
+
+
+@pytest.mark.parametrize(("wrong", "passed"), [(3, True), (4, False)])
+def test_int8_may_give_one_other_answer_of_a_hundred(wrong: int, passed: bool) -> None:
+    expected = outputs(np.eye(300, 3, dtype=np.float32) * 0 + np.array([1, 0, 0]))
+    logits = expected.logits.copy()
+    logits[:wrong] = [0, 1, 0]
+    row = parity.compare(expected, outputs(logits), 64, EIGHT_BITS, 300)
+    assert (row.other_answers, row.fault(EIGHT_BITS) == "") == (wrong, passed)
+
+
+def test_answers_of_inexact_variants_on_noise_and_edges_do_not_count() -> None:
+    given = {picture.tobytes() for picture in IMAGES}
+
+    def wrong_elsewhere(images: Pixels) -> Outputs:
+        known = np.array([picture.tobytes() in given for picture in images])
+        found = sums(images).logits
+        found[~known] = np.roll(found[~known], 1, axis=1)
+        return outputs(found)
+
+    assert verdict(wrong_elsewhere, "int8").passed
+    assert not verdict(wrong_elsewhere, "fp32").passed
+
+
+def test_an_inexact_variant_must_give_the_same_answers_at_every_batch_size() -> None:
+    found = verdict(lambda images: other_answers(images, 0.5 * (len(images) == 17)), "int8")
+    assert found.fault.endswith("answers are others at batch size 17")
+
+
+@pytest.mark.parametrize(
+    ("variant", "fault"), [("int8", "accuracy falls by 0.67 points, 0.30 are allowed"), ("fp32", "")]
+)
+def test_a_variant_that_loses_accuracy_fails(variant: str, fault: str) -> None:
+    questions = asked(labels=True)
+    ties = sums(questions.images).logits
+    assert questions.labels is not None
+    right = np.flatnonzero(ties[:300].argmax(axis=1) == questions.labels)[:2]
+
+    def two_wrong(images: Pixels) -> Outputs:
+        chosen = (images[:, None] == questions.images[right][None]).all(axis=(2, 3, 4)).any(axis=1)
+        found = sums(images).logits
+        found[chosen] = np.roll(found[chosen], 1, axis=1)
+        return outputs(found)
+
+    found = parity.examine(questions, two_wrong if variant == "int8" else sums, variant, "cpu")
+    assert found.fault == fault
 
 
 def test_swapped_near_ties_are_counted_and_do_not_fail() -> None:
-    tie, half = np.array([[1.0, 1.0 + LOGIT_LIMIT]]), LOGIT_LIMIT / 2
+    tie, half = np.array([[1.0, 1.0 + LIMIT]]), LIMIT / 2
     found = tie + np.array([[half + 1e-6, -half - 1e-6]])
-    row = parity.compare(outputs(tie), outputs(found), 1)
+    row = parity.compare(outputs(tie), outputs(found), 1, EXACT_ON_CPU, 1)
     assert (row.near_ties, row.near_ties_swapped, row.other_answers) == (1, 1, 0)
-    assert row.passed
+    assert not row.fault(EXACT_ON_CPU)
 
 
-def test_another_answer_with_a_clear_margin_fails() -> None:
-    row = parity.compare(outputs([[0.0, 1.0]]), outputs([[1.0, 0.0]]), 1)
+@pytest.mark.parametrize("limits", [EXACT_ON_CPU, HALF, EIGHT_BITS])
+def test_another_answer_with_a_clear_margin_fails(limits: Limits) -> None:
+    row = parity.compare(outputs([[0.0, 1.0]]), outputs([[1.0, 0.0]]), 1, limits, 1)
     assert (row.near_ties, row.other_answers) == (0, 1)
-    assert not row.passed
+    assert row.fault(limits)
 
 
 def test_another_number_of_classes_is_named() -> None:
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 4\)"):
-        parity.compare(outputs(np.zeros((2, 4))), outputs(np.zeros((2, 3))), 1)
+        parity.compare(outputs(np.zeros((2, 4))), outputs(np.zeros((2, 3))), 1, EXACT_ON_CPU, 2)
 
 
 def test_accuracy_is_counted_where_labels_are_known() -> None:
-    labels = sums(IMAGES).logits.argmax(axis=1)
-    labels[:64] = (labels[:64] + 1) % 3
-    report = parity.gate(sums, sums, IMAGES, labels, "noise")
-    assert report.accuracy == {"pytorch": 0.75, "fp32": 0.75}
+    assert (asked(labels=True).accuracy, verdict(sums, labels=True).accuracy) == (0.75, 0.75)
+    assert (asked().accuracy, verdict(sums).accuracy) == (None, None)
+
+
+def test_a_reference_that_is_right_less_often_than_was_promised_is_refused() -> None:
+    gate.require_accuracy(asked(labels=True), 0.77)
+    gate.require_accuracy(asked(), 1.0)
+    with pytest.raises(ValueError, match=r"right on 75\.00% of noise, .* 79\.00%: the classes are in another order"):
+        gate.require_accuracy(asked(labels=True), 0.79)
+
+
+def test_every_variant_has_limits_and_a_reason_in_every_runtime() -> None:
+    assert LIMITS.keys() >= {(variant, provider) for variant in FILES for provider in PROVIDERS}
+    assert all(limits.why for limits in LIMITS.values())
+
+
+def test_a_report_passes_by_fp32_alone_wherever_it_ran() -> None:
+    def report(*failed: tuple[str, str]) -> ParityReport:
+        cases = [("fp32", "cpu"), ("fp32", "openvino"), ("int8", "cpu")]
+        return ParityReport("noise", "PyTorch", None, tuple(Verdict(*c, (), None, "x" * (c in failed)) for c in cases))
+
+    assert report().passed
+    assert report(("int8", "cpu")).passed
+    assert not report(("fp32", "openvino")).passed
 
 
 def test_crops_come_from_the_pictures_in_turn() -> None:

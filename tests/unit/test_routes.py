@@ -143,6 +143,7 @@ def test_the_model_is_described_with_its_engine() -> None:
         "engine": {
             "name": "channel-fake",
             "device": "fake",
+            "variant": "fp32",
             "passed_over": {"onnx-cuda": "there is no NVIDIA driver here"},
             "degraded": False,
             "failures": {"channel-fake": 0},

@@ -6,13 +6,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from export.bundle import Bundle
+from export.tuning import Tuning
 from service import engines, serving
 from service.cores import Plan
 from service.engines import EngineError
 from service.metrics import Metrics
 from service.serving import fallbacks_of, load
 from service.settings import ENGINES, Settings
-from service.tuning import Tuning
 from tests.unit.fakes import BUNDLE, ChannelEngine
 
 PLAN = Plan(workers=1, threads=1, decoders=1)

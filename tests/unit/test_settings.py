@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.__main__ import main
-from service.settings import ENGINES, Settings, SettingsError, from_environment, variable
+from service.settings import ENGINES, VARIANTS, Settings, SettingsError, from_environment, variable
 from tests.conftest import ROOT
 
 NUMBERS = {
@@ -35,7 +35,7 @@ def test_the_limits_are_safe_without_any_variable() -> None:
 
 
 def test_the_variables_tested_here_are_all() -> None:
-    assert {*NUMBERS, *FLAGS, "ALEXNET_MODEL", "ALEXNET_ENGINE", "ALEXNET_API_KEY"} == set(
+    assert {*NUMBERS, *FLAGS, "ALEXNET_MODEL", "ALEXNET_ENGINE", "ALEXNET_VARIANT", "ALEXNET_API_KEY"} == set(
         map(variable, fields(Settings))
     )
 
@@ -45,6 +45,7 @@ def test_the_variables_tested_here_are_all() -> None:
     [
         ("ALEXNET_MODEL", "alexnet:0123456789ab", Settings(model="alexnet:0123456789ab")),
         ("ALEXNET_ENGINE", "torch-cpu", Settings(engine="torch-cpu")),
+        ("ALEXNET_VARIANT", "int8", Settings(variant="int8")),
         ("ALEXNET_MAX_BODY_MIB", "7", Settings(max_body_mib=7)),
         ("ALEXNET_ACCESS_LOG", "0", Settings(access_log=False)),
         ("ALEXNET_API_KEY", KEY, Settings(api_key=KEY)),
@@ -71,6 +72,16 @@ def test_an_unknown_engine_is_refused_with_variable_value_and_choices(engine: st
     assert str(refusal.value) == (
         f"ALEXNET_ENGINE='{engine}' is not one of: auto, onnx-cuda, torch-cuda, onnx-cpu, torch-cpu"
     )
+
+
+@pytest.mark.parametrize("variant", ["auto", *VARIANTS])
+def test_every_variant_can_be_chosen(variant: str) -> None:
+    assert from_environment({"ALEXNET_VARIANT": variant}).variant == variant
+
+
+def test_an_unknown_variant_is_refused_with_variable_value_and_choices() -> None:
+    with pytest.raises(SettingsError, match="ALEXNET_VARIANT='bf16' is not one of: auto, fp32, fp16, int8"):
+        from_environment({"ALEXNET_VARIANT": "bf16"})
 
 
 @pytest.mark.parametrize("value", ["-1", "1.5", "ten", " 5", "²", "٣", "1000000", "1e3", "9" * 5000])

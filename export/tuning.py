@@ -17,6 +17,9 @@ class Tuning:
     cuda_memory_mib: int = 0  # 0 is as much as there is
 
 
+DEFAULT = Tuning()
+
+
 def session_options(tuning: Tuning) -> onnxruntime.SessionOptions:
     """The options of a session."""
     options = onnxruntime.SessionOptions()

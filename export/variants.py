@@ -1,0 +1,152 @@
+"""The variants of a checkpoint's graph: made, the best int8 chosen by accuracy, and told in bundle.json."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from export import graph, half, onnxfile, parity, providers, runtimes, smaller, speed
+from export.bundle import FILES, SELFCHECK_LIMIT, Outputs
+from export.parity import Pictures
+from export.verdicts import ParityReport
+from training.checkpoint import Checkpoint
+from training.pixels import Pixels
+
+CALIBRATION = 512  # training pictures, of which the ranges of activations are taken
+# An int8 graph that loses more than this on training pictures may keep its first and last layer in float.
+FLOAT_ENDS_FROM = 0.001
+NO_TRAINING_PICTURES = "it is calibrated on training pictures, and there were none (--data-dir)"
+SPEED_BATCH, SPEED_ROUNDS, SPEED_SECONDS = 64, 3, 0.2
+# fp16 is for GPUs: ONNX Runtime's CPU provider computes it in fp32, between casts. int8 is for processors.
+CANDIDATES = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16"), "openvino": ("fp32", "int8")}
+Finish = Callable[[ModelProto], bytes]
+
+
+@dataclass(frozen=True)
+class Made:
+    """ONNX files by variant, why some were not made, and how each was, for bundle.json."""
+
+    graphs: dict[str, bytes]
+    left_out: dict[str, str] = field(default_factory=dict)
+    details: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def make(source: Checkpoint, sha256: str, training: Pictures | None) -> Made:
+    """fp32, fp16, and with labelled `training` pictures int8, of a checkpoint whose file has this SHA-256.
+
+    Raises GraphError, and ValueError where a graph names other classes than the checkpoint.
+    """
+    meta, classifier = source.metadata, source.build_classifier()
+    plain = graph.trace(classifier, size=meta.size, channels=meta.channels)
+    finish = partial(
+        graph.finish, size=meta.size, channels=meta.channels, classes=meta.classes, checkpoint_sha256=sha256
+    )
+    stored = ModelProto()
+    stored.CopyFrom(plain)
+    half.halve(stored, classifier)
+    made = Made({"fp32": finish(stored), "fp16": finish(smaller.to_fp16(plain))})
+    if training is None:
+        made.left_out["int8"] = NO_TRAINING_PICTURES
+    else:
+        made.graphs["int8"], made.details["int8"] = quantised(plain, finish, training)
+    for model in made.graphs.values():
+        onnxfile.require_classes(model, meta.classes)
+    return made
+
+
+def quantised(plain: ModelProto, finish: Finish, training: Pictures) -> tuple[bytes, dict[str, Any]]:
+    """The int8 graph that is right most often on labelled `training` pictures, and how it was chosen.
+
+    Ranges are taken from some of the pictures, and the calibration method is chosen on the others.
+    """
+    count = min(CALIBRATION, len(training.images) // 2)
+    calibration, asked = training.images[:count], training.images[count:]
+    assert training.labels is not None
+    expected = _outputs(finish(plain), asked)
+    truth = training.labels[count:]
+
+    def tried(method: str, floating: Sequence[str] = ()) -> tuple[tuple[float, float], bytes]:
+        model = finish(smaller.to_int8(plain, calibration, method, floating))
+        answers = _outputs(model, asked).logits.argmax(axis=1)
+        same = float(np.mean(answers == expected.logits.argmax(axis=1)))
+        return (float(np.mean(answers == truth)), same), model
+
+    found = {method: tried(method) for method in smaller.METHODS}
+    best = max(found, key=lambda method: found[method][0])
+    scores, model = found[best]
+    floating: list[str] = []
+    reference = parity.accuracy(expected, truth) or 0.0
+    if reference - scores[0] > FLOAT_ENDS_FROM:
+        other = tried(best, smaller.ends(plain))
+        if other[0] > scores:
+            floating, model = smaller.ends(plain), other[1]
+    chosen_on = {"pictures": len(asked), "fp32": reference, **{method: each[0][0] for method, each in found.items()}}
+    return model, {"calibration": {"method": best, "pictures": count, "accuracy": chosen_on, "float_layers": floating}}
+
+
+def described(made: Made, report: ParityReport, checked: Pixels, expected: Outputs) -> dict[str, Any]:
+    """The entries of bundle.json on variants: what each kept one measured, which to prefer, and what was left out."""
+    kept = {name: model for name, model in made.graphs.items() if report.of(name).passed}
+    speeds = {provider: _speeds(kept, provider, checked) for provider in providers.PROVIDERS}
+    variants = {
+        name: {
+            "file": FILES[name],
+            "accuracy": report.of(name).accuracy,
+            "agreement": report.of(name).agreement,
+            "selfcheck_limit": _limit(model, checked, expected),
+            "images_per_second": {provider: found[name] for provider, found in speeds.items() if name in found},
+            **made.details.get(name, {}),
+        }
+        for name, model in kept.items()
+    }
+    return {"variants": variants, "preferred": _preferred(report, speeds, kept), "left_out": report.left_out}
+
+
+def kept_files(made: Made, report: ParityReport) -> dict[str, bytes]:
+    """The files of the variants that passed, by their names in the bundle."""
+    return {FILES[name]: model for name, model in made.graphs.items() if report.of(name).passed}
+
+
+def _preferred(
+    report: ParityReport, speeds: Mapping[str, Mapping[str, float]], kept: Mapping[str, bytes]
+) -> dict[str, str]:
+    """By provider the fastest variant that passed there; where CUDA cannot be measured fp16, made for it."""
+    passed = {(verdict.variant, verdict.provider) for verdict in report.verdicts if verdict.passed}
+    found = {}
+    for provider, measured in speeds.items():
+        good = {name: value for name, value in measured.items() if (name, provider) in passed}
+        if good:
+            found[provider] = max(good, key=lambda name: good[name])
+    unmeasured = {"cuda": "fp16" if "fp16" in kept else "fp32", "openvino": found["cpu"]}
+    return {**unmeasured, **found}
+
+
+def _speeds(kept: Mapping[str, bytes], provider: str, checked: Pixels) -> dict[str, float]:
+    """To two digits, so that nobody takes noise for a difference; empty where the provider does not load."""
+    runners = {}
+    for name in CANDIDATES[provider]:
+        if name not in kept:
+            continue
+        try:
+            runners[name] = runtimes.onnx_runner(kept[name], provider)
+        except Exception:  # noqa: S112 - a provider that cannot load has no speed
+            continue
+    images = parity.seeded_noise(SPEED_BATCH, checked.shape[1], checked.shape[3])
+    found = speed.pictures_per_second(runners, images, rounds=SPEED_ROUNDS, seconds=SPEED_SECONDS)
+    return {name: float(f"{value:.2g}") for name, value in found.items()}
+
+
+def _limit(model: bytes, checked: Pixels, expected: Outputs) -> float:
+    """Twice what is found here, as other processors round 8 and 16 bits in other places."""
+    found = runtimes.onnx_runner(model)(checked)
+    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
+    return max(2 * worst, SELFCHECK_LIMIT)
+
+
+def _outputs(model: bytes, images: Pixels) -> Outputs:
+    run = runtimes.onnx_runner(model)
+    parts = [run(images[start : start + parity.WHOLE]) for start in range(0, len(images), parity.WHOLE)]
+    return Outputs(*(np.concatenate(output) for output in zip(*parts, strict=True)))
