@@ -46,7 +46,7 @@ def test_the_service_does_not_import_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["export.tuning", "service.engines", "service.__main__", "export.parity"])
+@pytest.mark.parametrize("module", ["export.tuning", "service.engines", "service.__main__", "export.runtimes"])
 def test_onnx_runtime_is_told_not_to_report_before_it_is_imported(module: str, tmp_path: Path) -> None:
     (tmp_path / "onnxruntime.py").write_text("import os, sys; sys.exit(os.environ.get('ORT_DISABLE_TELEMETRY', 'no'))")
     kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}

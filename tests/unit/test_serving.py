@@ -54,16 +54,21 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[ChannelEngine]:
     """The engines that are loaded in the test, where those on CUDA cannot run."""
     loaded: list[ChannelEngine] = []
 
-    def load_fake(name: str, _: Bundle, __: Tuning) -> ChannelEngine:
+    def load_fake(name: str, _: Bundle, __: Tuning, variant: str) -> ChannelEngine:
         if name.endswith("cuda"):
             raise EngineError("there is no NVIDIA driver here")
         engine = ChannelEngine()
-        engine.name = name
+        engine.name, engine.variant = name, "int8" if variant == "auto" else variant
         loaded.append(engine)
         return engine
 
     monkeypatch.setattr(engines, "load", load_fake)
     return loaded
+
+
+def test_the_graph_that_is_asked_for_binds_the_first_engine_alone(loaded: list[ChannelEngine]) -> None:
+    load(Settings(warm_fallback=True, variant="fp16"), PLAN, BUNDLE, Metrics("1", CollectorRegistry()))
+    assert [engine.variant for engine in loaded] == ["fp16", "int8"]
 
 
 @pytest.mark.parametrize(("warm", "names"), [(False, ["onnx-cpu"]), (True, ["onnx-cpu", "torch-cpu"])])
