@@ -28,15 +28,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from benchmarks.serving.pictures import CONTENT_TYPE, form, jpegs
+from benchmarks.serving import pictures
+from benchmarks.serving.pictures import CONTENT_TYPE
 from export.bundle import Outputs
+from service import form
 from service.access import Access
 from service.batcher import Batcher, Limits
 from service.images import decode
 from service.layers import ApiKey, LastResort
 from service.metrics import Metrics
 from service.settings import Settings
-from service.uploads import from_form, while_connected
+from service.uploads import while_connected
 from training.pixels import Pixels
 
 SIZE, CLASSES, MANY, LARGE = 32, 10, 32, 2000
@@ -57,8 +59,8 @@ async def measure(steps: Mapping[str, Step], rounds: int, calls: int) -> dict[st
 
 def steps(batcher: Batcher) -> dict[str, Step]:
     """Every step by name, in the order in which a request meets them."""
-    small = jpegs(SIZE, 3)[:MANY]
-    one, many = form(small[:1]), form(small)
+    small = pictures.jpegs(SIZE, 3)[:MANY]
+    one, many = pictures.form(small[:1]), pictures.form(small)
     decoders = CapacityLimiter(1)
     return {
         **_layers(),
@@ -127,7 +129,7 @@ async def _read(body: bytes) -> object:
 
     request = Request(_scope(body), receive)
     await request.body()
-    return await from_form(request, MANY)
+    return form.parse(CONTENT_TYPE, await request.body(), MANY)
 
 
 async def _decode(content: bytes) -> Pixels:

@@ -41,33 +41,31 @@ def answers(
 
     `outputs` has a row for each picture of `good(decoded)`, and is None where there is none.
     """
-    rows = iter(_rows(outputs) if outputs else ())
+    rows = iter(_predictions(outputs, bundle, top_k) if outputs else ())
     return [
         {"filename": name, "error": str(picture)}
         if isinstance(picture, PictureError)
-        else {"filename": name, **_prediction(next(rows), bundle, top_k)}
+        else {"filename": name, **next(rows)}
         for name, picture in zip(names, decoded, strict=True)
     ]
 
 
-def _rows(outputs: Outputs) -> list[Outputs]:
-    """What the engine gave for each picture, as a batch of one."""
-    return [
-        Outputs(outputs.logits[row : row + 1], outputs.probabilities[row : row + 1])
-        for row in range(len(outputs.logits))
-    ]
-
-
-def _prediction(outputs: Outputs, bundle: Bundle, top_k: int) -> dict[str, Any]:
-    """The best class, whether the picture is unknown where the bundle can tell, and the `top_k` best classes.
+def _predictions(outputs: Outputs, bundle: Bundle, top_k: int) -> list[dict[str, Any]]:
+    """For each row the best class, whether the picture is unknown where the bundle can tell, and the best classes.
 
     Equal probabilities keep the order of the classes.
     """
-    probabilities, classes = outputs.probabilities[0], bundle.classes
-    best = np.argsort(-probabilities, kind="stable")[:top_k]
-    top = [
-        {"label": classes[i], "class_id": int(i), "probability": round(float(probabilities[i]), DIGITS)} for i in best
+    best = np.argsort(-outputs.probabilities, axis=1, kind="stable")[:, :top_k]
+    probabilities = np.take_along_axis(outputs.probabilities, best, axis=1)
+    tops = [
+        [
+            {"label": bundle.classes[i], "class_id": i, "probability": round(probability, DIGITS)}
+            for i, probability in zip(*row, strict=True)
+        ]
+        for row in zip(best.tolist(), probabilities.tolist(), strict=True)
     ]
     threshold = bundle.energy_threshold
-    unknown = {} if threshold is None else {"unknown": bool(is_unknown(outputs.logits, threshold)[0])}
-    return {**top[0], **unknown, "top": top}
+    if threshold is None:
+        return [{**top[0], "top": top} for top in tops]
+    unknown = is_unknown(outputs.logits, threshold).tolist()
+    return [{**top[0], "unknown": flag, "top": top} for top, flag in zip(tops, unknown, strict=True)]

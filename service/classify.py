@@ -10,10 +10,13 @@ import numpy as np
 from anyio import to_thread
 
 from service.answers import answers, attempt, good
-from service.errors import PictureError
+from service.errors import PictureError, TooManyPixelsError
 from service.serving import Serving
 from service.waiting import DeadlineExceeded
 from training.pixels import Pixels
+
+# Of all pictures of a request, and of each: decoding them takes about as long as the way to a thread and back.
+TINY_BYTES, TINY_PIXELS = 8192, 128 * 128
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,36 @@ async def classify(uploads: Sequence[Upload], serving: Serving, *, top_k: int, d
 
 
 async def _decoded(uploads: Sequence[Upload], serving: Serving, deadline: float) -> list[Pixels | PictureError]:
-    """Every picture or what is wrong with it, decoded in one of a few threads."""
+    """Every picture or what is wrong with it, decoded in one of a few threads if not here."""
     started = time.monotonic()
-    try:
-        async with asyncio.timeout(max(deadline - started, 0)):
-            decoded = await to_thread.run_sync(_decode_all, uploads, serving, limiter=serving.decoders)
-    except TimeoutError:
-        raise DeadlineExceeded("the deadline passed before the pictures were decoded") from None
+    decoded = _decoded_here(uploads, serving)
+    if decoded is None:
+        decoded = await _decoded_in_thread(uploads, serving, deadline - started)
     bad = len(decoded) - len(good(decoded))
     serving.metrics.decoded(len(decoded) - bad, bad, time.monotonic() - started)
     return decoded
 
 
-def _decode_all(uploads: Sequence[Upload], serving: Serving) -> list[Pixels | PictureError]:
-    return [attempt(upload.content, serving.bundle, serving.settings.max_pixels) for upload in uploads]
+def _decoded_here(uploads: Sequence[Upload], serving: Serving) -> list[Pixels | PictureError] | None:
+    """The same without a thread where nobody else would notice; None where they might."""
+    if sum(len(upload.content) for upload in uploads) > TINY_BYTES:
+        return None
+    decoded = _decode_all(uploads, serving, min(TINY_PIXELS, serving.settings.max_pixels))
+    # A few bytes may announce millions of pixels.
+    return None if any(isinstance(picture, TooManyPixelsError) for picture in decoded) else decoded
+
+
+async def _decoded_in_thread(
+    uploads: Sequence[Upload], serving: Serving, seconds: float
+) -> list[Pixels | PictureError]:
+    """In one of a few threads, each of which decodes what one request brings."""
+    most = serving.settings.max_pixels
+    try:
+        async with asyncio.timeout(max(seconds, 0)):
+            return await to_thread.run_sync(_decode_all, uploads, serving, most, limiter=serving.decoders)
+    except TimeoutError:
+        raise DeadlineExceeded("the deadline passed before the pictures were decoded") from None
+
+
+def _decode_all(uploads: Sequence[Upload], serving: Serving, max_pixels: int) -> list[Pixels | PictureError]:
+    return [attempt(upload.content, serving.bundle, max_pixels) for upload in uploads]

@@ -62,6 +62,10 @@ class PictureError(Exception):
     """One picture cannot be used; the others of its request are not concerned."""
 
 
+class TooManyPixelsError(PictureError):
+    """One picture has more pixels than are allowed; nothing of it was decoded."""
+
+
 def problem_response(request: Request, problem: Problem, headers: Any = None) -> JSONResponse:
     """The problem document. Its type is about:blank, so the title is the status's own phrase."""
     request.scope[REASON] = problem.reason

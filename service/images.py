@@ -5,7 +5,7 @@ import io
 from PIL import Image
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
-from service.errors import PictureError
+from service.errors import PictureError, TooManyPixelsError
 from training.pixels import Pixels, to_pixels
 
 # Formats with a decoder that is meant for untrusted input; the content decides, never the file's name.
@@ -38,7 +38,7 @@ def decode(content: bytes, *, size: int, channels: int, max_pixels: int) -> Pixe
         with _opened(content) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise PictureError(
+                raise TooManyPixelsError(
                     f"the picture has {width}x{height} pixels, more than the {max_pixels:,} allowed; scale it down"
                 )
             _refuse_large_tiles(image, max_pixels)
@@ -65,7 +65,7 @@ def _refuse_large_tiles(image: Image.Image, max_pixels: int) -> None:
     if isinstance(image, TiffImageFile):
         tile = [image.tag_v2.get(tag, 1) for tag in (TILEWIDTH, TILELENGTH)]
         if tile[0] * tile[1] > max_pixels:
-            raise PictureError(f"the picture's tiles have {tile[0]}x{tile[1]} pixels, more than {max_pixels:,}")
+            raise TooManyPixelsError(f"the picture's tiles have {tile[0]}x{tile[1]} pixels, more than {max_pixels:,}")
 
 
 def _opened(content: bytes) -> Image.Image:

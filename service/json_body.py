@@ -6,7 +6,7 @@ from typing import Any
 
 from service.classify import Upload
 from service.errors import Problem
-from service.uploads import Asked
+from service.form import Asked
 
 EXAMPLE = '{"images": [{"filename": "cat.jpg", "data": "BASE64"}]}'
 

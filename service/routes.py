@@ -16,16 +16,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service import json_body, pages
+from service import form, json_body, pages
 from service.access import Access
 from service.answers import DEFAULT_TOP_K
 from service.classify import Upload, classify
 from service.errors import HANDLERS, Problem
+from service.form import PART, Asked
 from service.images import foreign_format
 from service.layers import ApiKey, LastResort
 from service.serving import Serving
 from service.settings import Settings
-from service.uploads import PART, Asked, from_form, media_type, while_connected, whole
+from service.uploads import media_type, while_connected, whole
 
 LIBRARIES = ("bentoml", "numpy", "pillow")
 # What `curl --data-binary` sends when nobody names a type.
@@ -66,7 +67,7 @@ async def post_classify(request: Request) -> Response:
 async def _asked(request: Request, settings: Settings) -> Asked:
     kind = media_type(request)
     if kind == "multipart/form-data":
-        return await from_form(request, settings.max_pictures)
+        return form.parse(request.headers["content-type"], await request.body(), settings.max_pictures)
     if kind == "application/json":
         # In a thread, as megabytes of base64 would hold up everybody else's requests.
         return await to_thread.run_sync(json_body.parse, await request.body(), settings.max_pictures)

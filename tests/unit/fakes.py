@@ -135,12 +135,12 @@ async def serving(
 
 
 def classified(
-    uploads: Sequence[Upload], engine: Engine | None = None, bundle: Bundle = BUNDLE, top_k: int = 3
+    uploads: Sequence[Upload], engine: Engine | None = None, bundle: Bundle = BUNDLE, top_k: int = 3, **settings: Any
 ) -> list[Any]:
     """What the service would answer for the uploads, however many they are."""
 
     async def serve() -> list[Any]:
-        async with serving(engine, bundle, max_queue=max(len(uploads), 1)) as started:
+        async with serving(engine, bundle, max_queue=max(len(uploads), 1), **settings) as started:
             return await classify(uploads, started, top_k=top_k, deadline=math.inf)
 
     return asyncio.run(serve())

@@ -1,10 +1,12 @@
 """Every picture gets its own answer, in its own place, whatever its neighbours are."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from anyio import to_thread
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -68,6 +70,50 @@ def test_each_picture_of_a_random_mixture_gets_its_own_answer(seed: int) -> None
 def test_a_bad_picture_has_an_error_and_nothing_else() -> None:
     bad = answers([png(1), b"", png(2)])[1]
     assert bad == {"filename": "1", "error": "the file is empty"}
+
+
+@pytest.fixture
+def in_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures were handed to a thread, each time that any were."""
+    handed: list[int] = []
+
+    async def watched(function: Any, uploads: Any, *rest: Any, limiter: Any) -> Any:
+        handed.append(len(uploads))
+        return await to_thread.run_sync(function, uploads, *rest, limiter=limiter)
+
+    monkeypatch.setattr("service.classify.to_thread", SimpleNamespace(run_sync=watched))
+    return handed
+
+
+def padded(content: bytes, length: int) -> bytes:
+    """The same picture in a longer file."""
+    return content.ljust(length, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("contents", "handed"),
+    [
+        ([png(1), png(2)], []),
+        ([png(1), b"text", b""], []),
+        ([padded(png(1), 8192)], []),
+        ([padded(png(1), 8193)], [1]),
+        ([padded(png(1), 4096), padded(png(2), 4096)], []),
+        ([padded(png(1), 4096), padded(png(2), 4097)], [2]),
+        ([png(1), encoded(Image.new("RGB", (128, 128)), "PNG")], []),
+        ([png(1), encoded(Image.new("RGB", (129, 128)), "PNG")], [2]),
+    ],
+)
+def test_a_thread_decodes_what_is_not_tiny(contents: list[bytes], handed: list[int], in_threads: list[int]) -> None:
+    answers(contents)
+    assert in_threads == handed
+
+
+def test_a_small_file_of_too_many_pixels_is_refused_with_the_limit_of_the_settings() -> None:
+    content = encoded(Image.new("L", (1001, 1000)), "PNG")
+    uploads = [Upload("0", content), Upload("1", png(1))]
+    refused, answered = classified(uploads, max_megapixels=1)
+    assert "1001x1000 pixels, more than the 1,000,000 allowed" in refused["error"]
+    assert owner(answered) == 1
 
 
 def test_bad_pictures_never_reach_the_engine() -> None:

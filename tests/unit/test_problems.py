@@ -149,10 +149,6 @@ def test_too_many_pictures_are_refused_with_the_limit() -> None:
     assert "4" in refused(400, files=images(*map(png, range(5))))["detail"]
 
 
-def test_too_many_fields_are_refused() -> None:
-    refused(400, files=[("images", (None, "text"))] * 5)
-
-
 def test_an_unknown_path_is_not_found() -> None:
     detail = problem(ask(serving_app(), "GET", "/nothing"), 404)["detail"]
     assert detail == "there is nothing at /nothing; pictures go to POST /classify"
