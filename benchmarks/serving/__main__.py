@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.serving import ceiling, page, pictures, record, turns
 from benchmarks.serving.contenders import CONTENDERS, ROOT, environment
 from benchmarks.serving.loads import LOADS, PICTURES
-from benchmarks.serving.peers.common import MODEL_VARIABLE, Classifier
+from benchmarks.serving.peers.common import MODEL_VARIABLE, VARIANT_VARIABLE, Classifier
 from benchmarks.serving.peers.nothing import ANSWERS_VARIABLE
 from benchmarks.serving.processes import ServerError
 from export import bundle
@@ -43,12 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     served = bundle.read(options.model)
-    path = options.out or (QUICK if options.quick else RESULTS / f"{served.name}.json")
+    options.variant = options.variant or served.preferred("cpu")
+    if options.variant not in served.variants:
+        print(
+            f"error: {served.name} has no variant {options.variant}; it has: {', '.join(served.variants)}",
+            file=sys.stderr,
+        )
+        return 1
+    path = options.out or (QUICK if options.quick else RESULTS / f"{served.name}-{options.variant}.json")
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = ["python", "-m", "benchmarks.serving", *(word for word in given if word != "--resume")]
     settings = {"seconds": options.seconds, "warm_up": options.warm_up}
     try:
-        kept = record.Record(path, record.head(command, served, settings, options.targets), options.resume)
+        kept = record.Record(
+            path, record.head(command, served, options.variant, settings, options.targets), options.resume
+        )
         measure(options, served, kept)
     except (record.RecordError, ServerError, turns.TurnError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -77,13 +86,14 @@ def _course(options: argparse.Namespace, served: bundle.Bundle, kept: record.Rec
     """What the turns share: the bundle in a store of the run's own, the requests, and their answers in a file."""
     home, answers = scratch / "home", scratch / "answers.json"
     directory = str(served.directory.resolve())
-    os.environ[MODEL_VARIABLE] = directory
+    told = {MODEL_VARIABLE: directory, VARIANT_VARIABLE: options.variant}
+    os.environ.update(told)
     classifier = Classifier()
     files = pictures.jpegs(served.size, served.channels)
     requests = {count: pictures.requests(files, count, classifier) for count in PICTURES}
-    told = {len(some[0].body): classifier.predictions(np.array(some[0].expected)) for some in requests.values()}
-    answers.write_text(json.dumps(told))
-    env = environment(home, {MODEL_VARIABLE: directory, ANSWERS_VARIABLE: str(answers)})
+    known = {len(some[0].body): classifier.predictions(np.array(some[0].expected)) for some in requests.values()}
+    answers.write_text(json.dumps(known))
+    env = environment(home, {**told, ANSWERS_VARIABLE: str(answers)})
     stored = subprocess.run(
         [sys.executable, "-c", STORE, directory], env=env, check=True, stdout=subprocess.PIPE, text=True
     )
@@ -94,6 +104,7 @@ def _course(options: argparse.Namespace, served: bundle.Bundle, kept: record.Rec
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "alexnet-cifar10", help="a bundle's directory")
+    parser.add_argument("--variant", choices=list(bundle.FILES), help="of its graph (default: what it prefers on CPUs)")
     parser.add_argument("--out", type=Path, help="JSON file of the result; page and picture are beside it")
     parser.add_argument("--servers", type=_names(CONTENDERS), default=list(CONTENDERS), help="some of them, by commas")
     parser.add_argument("--loads", type=_names(LOADS), help=f"some of: {', '.join(LOADS)}")

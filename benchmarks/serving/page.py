@@ -19,7 +19,7 @@ FIGURES = ("images_per_second", "p50_ms", "p95_ms", "p99_ms", "cpu_ms_a_picture"
 
 def table(result: Result) -> str:
     """The result as a Markdown page."""
-    lines = [f"# Servers of {result['model']['name']}", "", _circumstances(result), ""]
+    lines = [f"# {_title(result)}", "", _circumstances(result), ""]
     lines += [f"`{shlex.join(result['command'])}`", ""]
     if result["targets"]:
         lines += ["| what | measured | target | |", "|---|---|---|---|", *map(_target, targets(result)), ""]
@@ -44,7 +44,7 @@ def picture(result: Result) -> bytes:
     """The result as a PNG picture: latency against throughput of the closed loops, a line for each server."""
     figure = Figure(figsize=(11, 4.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"Servers of {result['model']['name']}", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(_title(result), x=0.01, ha="left", fontsize=12, fontweight="bold")
     for axes, pictures in zip(figure.subplots(1, len(PICTURES)), PICTURES, strict=True):
         _draw(axes, result, pictures)
     figure.supxlabel(_circumstances(result), x=0.01, ha="left", fontsize=7, color="#555555")
@@ -114,6 +114,10 @@ def _ceiling(result: Result) -> list[str]:
     speed = median(result, "ceiling", "images_per_second")
     told = "Decoding and inference alone, in batches of 32, a process for each core:"
     return [f"{told} {speed:,.0f} images/s.", ""] if speed else []
+
+
+def _title(result: Result) -> str:
+    return f"Servers of {result['model']['name']}, {result['model']['variant']}"
 
 
 def _circumstances(result: Result) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import onnxruntime
 import torch
 
-from export.bundle import MODEL, Bundle
+from export.bundle import Bundle
 from training import device
 from training.files import write_atomically
 from training.provenance import git_commit, versions
@@ -50,9 +50,9 @@ class Record:
         write_atomically(self._path, content.encode())
 
 
-def head(command: list[str], served: Bundle, settings: dict[str, Any], targets: bool) -> dict[str, Any]:
+def head(command: list[str], served: Bundle, variant: str, settings: dict[str, Any], targets: bool) -> dict[str, Any]:
     """What is known of a run before it begins."""
-    commit = git_commit()
+    commit, file = git_commit(), served.document["variants"][variant]["file"]
     return {
         "format": FORMAT_VERSION,
         "command": command,
@@ -60,8 +60,8 @@ def head(command: list[str], served: Bundle, settings: dict[str, Any], targets: 
         "model": {
             "name": served.name,
             "version": served.version,
-            "bytes": served.document["files"][MODEL]["bytes"],
-            "sha256": served.document["files"][MODEL]["sha256"],
+            "variant": variant,
+            **served.document["files"][file],
         },
         "settings": settings,
         "provenance": {

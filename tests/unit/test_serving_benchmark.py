@@ -187,7 +187,7 @@ def start(server: str, number: int, seconds: float) -> dict[str, Any]:
 RESULT: dict[str, Any] = {
     "command": ["python", "-m", "benchmarks.serving"],
     "targets": True,
-    "model": {"name": "tiny", "version": "0" * 12, "bytes": 2_000_000, "sha256": "f" * 64},
+    "model": {"name": "tiny", "variant": "int8", "version": "0" * 12, "bytes": 2_000_000, "sha256": "f" * 64},
     "settings": {"seconds": 5.0, "warm_up": 1.0},
     "provenance": {"commit": "c" * 40, "versions": {"python": "3.11"}, "device": "cpu (made up)", "cores": 2},
     "loads": [

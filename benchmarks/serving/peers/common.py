@@ -11,8 +11,8 @@ from PIL import Image
 from export import bundle
 from training.pixels import Pixels, to_pixels
 
-# Names the directory of the bundle.
-MODEL_VARIABLE = "BENCHMARK_MODEL"
+# Name the directory of the bundle, and the variant of its graph as our own service's setting does.
+MODEL_VARIABLE, VARIANT_VARIABLE = "BENCHMARK_MODEL", "ALEXNET_VARIANT"
 TOP_K = 3
 
 
@@ -23,7 +23,7 @@ class Classifier:
         self.bundle = bundle.read(Path(os.environ[MODEL_VARIABLE]))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        graph = self.bundle.load(bundle.MODEL)
+        graph = self.bundle.load_variant(os.environ[VARIANT_VARIABLE])
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def decode(self, file: IO[bytes] | Image.Image) -> Pixels:
