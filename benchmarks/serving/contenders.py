@@ -3,29 +3,37 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.serving.loads import CEILING_LOAD, LOADS, PEER_LOAD
+from benchmarks.serving.loads import ALONE, CEILING_LOAD, LOADS, PEER_LOAD
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = "benchmarks.serving.peers"
 BENTOML = ("bentoml", "serve")
+OURS = (*BENTOML, "service.service:AlexNetService")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A server: words after `python -m` and before `--port N`, the path that says it is ready, and its loads."""
+    """A server: words after `python -m` and before `--port N`, the path that says it is ready, its loads, settings."""
 
     title: str
     words: tuple[str, ...]
     ready: str = "/readyz"
     loads: tuple[str, ...] = tuple(LOADS)
     requests: int | None = None  # how many different ones it can answer
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 CONTENDERS = {
-    "ours": Contender("ours", (*BENTOML, "service.service:AlexNetService")),
+    "ours": Contender("ours", OURS),
+    "ours-threads": Contender(
+        "ours, one worker with all cores",
+        OURS,
+        loads=(ALONE, PEER_LOAD, CEILING_LOAD),
+        variables={"ALEXNET_WORKERS": "1"},
+    ),
     "bentoml": Contender("BentoML, batchable=True", (*BENTOML, f"{PEERS}.stock:Stock")),
     "litserve": Contender("LitServe", (f"{PEERS}.lit",), ready="/health"),
     "starlette": Contender(

@@ -49,7 +49,8 @@ def take(name: str, number: int, loads: Sequence[str], course: Course) -> None:
     if not todo and record.has("starts", server=name, round=number):
         return
     port = free_port()
-    with running(command(contender, port), port, contender.ready, course.env, course.log) as server:
+    env = {**course.env, **contender.variables}
+    with running(command(contender, port), port, contender.ready, env, course.log) as server:
         for load in todo:
             measured = measure(server, LOADS[load], rate(name, number, LOADS[load], record), contender.requests, course)
             record.add("loads", **_key(name, number, load), **measured)

@@ -38,13 +38,13 @@ def shipped() -> bundle.Bundle:
 def test_it_was_trained_and_measured_on_the_whole_of_cifar10(shipped: bundle.Bundle) -> None:
     expected = {"name": "cifar10", "fit": 45_000, "validation": 5_000, "test": 5_000}
     assert shipped.document["data"].items() >= expected.items()
-    assert shipped.document["accuracy"]["test"] >= 0.91
+    assert shipped.document["accuracy"]["test"] >= 0.92
 
 
 def test_it_is_small_enough_to_clone(shipped: bundle.Bundle) -> None:
     sizes = [file["bytes"] for file in shipped.document["files"].values()]
     assert max(sizes) <= 10 * MEGABYTE
-    assert sum(sizes) <= 25 * MEGABYTE
+    assert sum(sizes) <= 32 * MEGABYTE
 
 
 def test_its_card_states_the_figures_of_its_checkpoint(shipped: bundle.Bundle) -> None:
