@@ -281,5 +281,5 @@ def test_a_result_is_neither_overwritten_nor_gone_on_with_under_other_conditions
 
 def test_servers_and_loads_are_chosen_by_name() -> None:
     assert _names(LOADS)("8x32,1x1") == ["1x1", "8x32"]
-    with pytest.raises(argparse.ArgumentTypeError, match="unknown: mlserver; there are: ours, bentoml"):
+    with pytest.raises(argparse.ArgumentTypeError, match="unknown: mlserver; there are: ours, ours-threads, bentoml"):
         _names(CONTENDERS)("ours,mlserver")
