@@ -129,6 +129,39 @@ def test_the_exif_orientation_is_applied(orientation: int, upright: Pixels) -> N
     assert np.array_equal(to_pixels(image, 32, 3), upright)
 
 
+def photograph(size: tuple[int, int], **options: object) -> Picture:
+    """A JPEG of soft colours, as photographs have, that is not decoded yet."""
+    file = io.BytesIO()
+    Image.fromarray(NOISE).resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=95, **options)
+    return Image.open(file)
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((1600, 800), (200, 100)),
+        ((800, 1600), (100, 200)),
+        ((400, 200), (200, 100)),
+        ((191, 400), (191, 400)),
+        ((32, 32), (32, 32)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_no_larger_than_it_must_be(size: tuple[int, int], decoded: tuple[int, int]) -> None:
+    image = photograph(size)
+    to_pixels(image, 32, 3)
+    assert image.size == decoded
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_decoded_small_gives_the_pixels_of_one_decoded_whole(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    whole = photograph((1600, 800), exif=exif)
+    whole.load()
+    small = to_pixels(photograph((1600, 800), exif=exif), 32, 3)
+    assert np.abs(small.astype(int) - to_pixels(whole, 32, 3)).mean() < 2
+
+
 def test_the_picture_handed_in_is_left_as_it_was() -> None:
     image = Image.fromarray(NOISE)
     to_pixels(image, 8, 1)

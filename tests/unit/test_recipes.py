@@ -110,7 +110,9 @@ def test_a_named_recipe_is_one_that_its_network_can_follow(name: str) -> None:
 
 
 def test_the_named_recipes_are_ours_and_those_of_the_documents() -> None:
-    assert sorted(RECIPES) == sorted(["alexnet-bn", "compact", "flagship", "flagship-fast", "flagship-finish", *DOCUMENTED])
+    assert sorted(RECIPES) == sorted(
+        ["alexnet-bn", "compact", "flagship", "flagship-fast", "flagship-finish", *DOCUMENTED]
+    )
 
 
 def test_the_fast_flagship_is_the_same_network_in_eight_epochs() -> None:
@@ -155,22 +157,10 @@ def test_s4_trains_with_sgd_and_momentum(name: str) -> None:
     assert recipe.momentum > 0
 
 
-def test_the_flagship_is_finished_as_the_same_network_without_cutmix() -> None:
-    flagship, finish = named_recipe("flagship"), named_recipe("flagship-finish")
-    assert (finish.network, finish.arguments) == (flagship.network, flagship.arguments)
-    assert (flagship.cutmix, finish.cutmix) == (0.5, 0.0)
-
-
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_a_document_s_recipe_augments_as_its_document_and_no_more(name: str) -> None:
     recipe = named_recipe(name)
     assert {field: getattr(recipe, field) for field in NO_AUGMENTATION} == NO_AUGMENTATION | AUGMENTED.get(name, {})
-
-
-def test_the_flagship_is_finished_as_the_same_network_without_cutmix() -> None:
-    flagship, finish = named_recipe("flagship"), named_recipe("flagship-finish")
-    assert (finish.network, finish.arguments) == (flagship.network, flagship.arguments)
-    assert (flagship.cutmix, finish.cutmix) == (0.5, 0.0)
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
