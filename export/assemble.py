@@ -41,7 +41,7 @@ def export(
     reference = runtimes.torch_runner(source.build_classifier())
     questions = parity.ask(reference, fitting(found.test if found else None, meta), shown=shown)
     gate.require_accuracy(questions, meta.accuracy["test"])
-    made = variants.make(source, hashlib.sha256(weights).hexdigest(), found.training if found else None)
+    made = variants.make(source, hashlib.sha256(weights).hexdigest(), found.training if found else None, shown=shown)
     report = gate.judge(questions, made.graphs, left_out=made.left_out, shown=shown)
     checked = selfcheck.pictures(meta.size, meta.channels)
     expected = reference(checked)

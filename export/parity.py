@@ -59,7 +59,7 @@ def ask(reference: Runner, pictures: Pictures, *, shown: bool = False) -> Questi
     side, channels = images.shape[1], images.shape[3]
     noise = seeded_noise(max(NOISE, PROBE - len(images)), side, channels)
     asked = np.concatenate([images, edges(side, channels), noise])
-    with _bar("the reference", len(asked), shown) as bar:
+    with progress("the reference", len(asked), shown) as bar:
         expected = in_batches(reference, asked, WHOLE, bar.update)
     return Questions(asked, len(images), labels, pictures.name, expected)
 
@@ -70,7 +70,7 @@ def examine(questions: Questions, candidate: Runner, variant: str, provider: str
     probe = questions.probe()
     total = len(questions.images) + len(probe) * (len(BATCH_SIZES) - 1)
     try:
-        with _bar(f"{variant} on {provider}", total, shown) as bar:
+        with progress(f"{variant} on {provider}", total, shown) as bar:
             return _examined(questions, candidate, variant, provider, limits, bar)
     except Exception as error:  # ONNX Runtime raises types of its own, none of them documented
         reason = str(error).strip().partition("\n")[0][:300]
@@ -146,7 +146,8 @@ def _rows(outputs: Outputs, which: NDArray[np.int64]) -> Outputs:
     return Outputs(*(values[which] for values in outputs))
 
 
-def _bar(name: str, total: int, shown: bool) -> "tqdm[None]":
+def progress(name: str, total: int, shown: bool) -> "tqdm[None]":
+    """A bar on the standard error where it is `shown`; to be closed."""
     return tqdm(total=total, desc=name, disable=not shown, **bar_style())
 
 

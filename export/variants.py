@@ -46,7 +46,7 @@ class _Tried:
     same: float
 
 
-def make(source: Checkpoint, sha256: str, training: Pictures | None) -> Made:
+def make(source: Checkpoint, sha256: str, training: Pictures | None, *, shown: bool = False) -> Made:
     """fp32, fp16, and with labelled `training` pictures int8, of a checkpoint whose file has this SHA-256.
 
     Raises GraphError, and ValueError where a graph names other classes than the checkpoint.
@@ -63,13 +63,15 @@ def make(source: Checkpoint, sha256: str, training: Pictures | None) -> Made:
     if training is None:
         made.left_out["int8"] = NO_TRAINING_PICTURES
     else:
-        made.graphs["int8"], made.details["int8"] = quantised(plain, finish, training)
+        made.graphs["int8"], made.details["int8"] = quantised(plain, finish, training, shown=shown)
     for model in made.graphs.values():
         onnxfile.require_classes(model, meta.classes)
     return made
 
 
-def quantised(plain: ModelProto, finish: Finish, training: Pictures) -> tuple[bytes, dict[str, Any]]:
+def quantised(
+    plain: ModelProto, finish: Finish, training: Pictures, *, shown: bool = False
+) -> tuple[bytes, dict[str, Any]]:
     """The int8 graph that is right most often on labelled `training` pictures, and how it was chosen.
 
     Ranges are taken from some of the pictures, and the calibration method is chosen on the others.
@@ -86,7 +88,12 @@ def quantised(plain: ModelProto, finish: Finish, training: Pictures) -> tuple[by
         same = _share(found, expected.logits.argmax(axis=1))
         return _Tried(model, method, list(floating), _share(found, truth), same)
 
-    each = [tried(method) for method in smaller.METHODS]
+    each = []
+    total = len(smaller.METHODS) * len(training.images)
+    with parity.progress("int8 by each method", total, shown) as bar:
+        for method in smaller.METHODS:
+            each.append(tried(method))
+            bar.update(len(training.images))
     best = max(each, key=lambda one: one.right)
     if reference - best.right > FLOAT_ENDS_FROM:
         best = max(best, tried(best.method, smaller.ends(plain)), key=lambda one: (one.right, one.same))
