@@ -9,6 +9,7 @@ CHECKPOINT ?= $(RUN)/checkpoint.safetensors
 BACKEND ?= docker
 FLAVOUR ?= gpu
 FALLBACK ?=
+OPENVINO ?=
 
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
@@ -41,11 +42,11 @@ train: .venv/everything ## train RECIPE on DATA from DATA_DIR into RUN (more opt
 export: .venv/everything ## CHECKPOINT through the parity gate to build/bundle and the store
 	$(PY) -m export '$(CHECKPOINT)' --out build/bundle --store alexnet $(ARGS)
 
-bento: .venv/everything ## build a Bento with MODEL inside (FLAVOUR=gpu or cpu, the latter with FALLBACK=torch or without)
-	$(PY) -m service bento --model '$(MODEL)' --flavour '$(FLAVOUR)' --fallback '$(FALLBACK)'
+bento: .venv/everything ## build a Bento with MODEL inside (FLAVOUR=gpu or cpu; FALLBACK=torch, OPENVINO=1 add to it)
+	$(PY) -m service bento --model '$(MODEL)' --flavour '$(FLAVOUR)' --fallback '$(FALLBACK)' --openvino '$(OPENVINO)'
 
 image: .venv/everything ## build a container image of it (BACKEND=docker, podman or buildah)
-	$(PY) -m service image --model '$(MODEL)' --flavour '$(FLAVOUR)' --fallback '$(FALLBACK)' --backend '$(BACKEND)'
+	$(PY) -m service image --model '$(MODEL)' --flavour '$(FLAVOUR)' --fallback '$(FALLBACK)' --openvino '$(OPENVINO)' --backend '$(BACKEND)'
 
 bench: .venv/everything ## compare engines on MODEL, and ways of training, each in one run
 	$(PY) -m benchmarks.inference --model '$(MODEL)'

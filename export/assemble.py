@@ -15,7 +15,7 @@ from export.parity import Pictures
 from export.pictures import Labelled
 from export.verdicts import ParityReport
 from training import calibration, checkpoint
-from training.checkpoint import CheckpointError, Metadata
+from training.checkpoint import Checkpoint, CheckpointError, Metadata
 from training.reports.card import model_card
 from training.reports.pictures import confusion, curves, reliability
 
@@ -36,15 +36,12 @@ def export(
     Raises CheckpointError, GraphError, BundleError, ValueError for pictures that do not fit, or ParityError (with the
     report) where the gate fails; then nothing is written.
     """
-    weights = checkpoint.read(path)
-    source = checkpoint.decode(weights, str(path))
+    weights, source = _finished(path)
     meta = source.metadata
-    if "test" not in meta.accuracy:
-        raise CheckpointError(f"{path} is of an unfinished run: finish it with --resume")
     reference = runtimes.torch_runner(source.build_classifier())
     questions = parity.ask(reference, fitting(found.test if found else None, meta), shown=shown)
     gate.require_accuracy(questions, meta.accuracy["test"])
-    made = variants.make(source, hashlib.sha256(weights).hexdigest(), found.training if found else None)
+    made = variants.make(source, hashlib.sha256(weights).hexdigest(), found.training if found else None, shown=shown)
     report = gate.judge(questions, made.graphs, left_out=made.left_out, shown=shown)
     checked = selfcheck.pictures(meta.size, meta.channels)
     expected = reference(checked)
@@ -61,6 +58,15 @@ def export(
         **_drawn(meta),
     }
     return bundle.write(out, document, contents), report
+
+
+def _finished(path: Path) -> tuple[bytes, Checkpoint]:
+    """A checkpoint as bytes and decoded. Raises CheckpointError, also where the run was not finished."""
+    weights = checkpoint.read(path)
+    source = checkpoint.decode(weights, str(path))
+    if "test" not in source.metadata.accuracy:
+        raise CheckpointError(f"{path} is of an unfinished run: finish it with --resume")
+    return weights, source
 
 
 def fitting(asked: Pictures | None, meta: Metadata) -> Pictures:

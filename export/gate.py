@@ -1,7 +1,6 @@
 """Every variant in every runtime that loads here, judged against the reference; what fails is not kept."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from export import parity, runtimes
 from export.bundle import Outputs
@@ -30,10 +29,11 @@ def judge(
     verdicts = [verdict for name, model in graphs.items() for verdict in _verdicts(questions, name, model, shown)]
     if evaluated:
         verdicts.append(_evaluated(questions, graphs["fp32"]))
-    failed = {each.variant: each.fault for each in verdicts if each.provider == "cpu" and not each.passed}
-    report = ParityReport(
-        questions.name, reference, questions.accuracy, tuple(verdicts), {**(left_out or {}), **failed}
-    )
+    failed = dict(left_out or {})
+    for verdict in verdicts:
+        if not verdict.passed:
+            failed.setdefault(verdict.variant, f"on {verdict.provider} {verdict.fault}")
+    report = ParityReport(questions.name, reference, questions.accuracy, tuple(verdicts), failed)
     if not report.passed:
         raise ParityError(report)
     return report
@@ -66,5 +66,4 @@ def _evaluated(questions: Questions, model: bytes) -> Verdict:
     limits = LIMITS["fp32", "evaluator"]
     found = runtimes.evaluator(model)(questions.images[few])
     row = parity.compare(Outputs(*(each[few] for each in questions.expected)), found, len(few), limits, len(few))
-    verdict = Verdict("fp32", "evaluator", (row,), None, "")
-    return replace(verdict, fault=row.fault(limits))
+    return Verdict("fp32", "evaluator", (row,), None, row.fault(limits))

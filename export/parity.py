@@ -4,7 +4,7 @@ PyTorch in fp32 on the CPU is the reference. Every picture passes at one batch s
 of the others, since a graph can be right for the batch it was traced with and wrong for another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,8 +59,8 @@ def ask(reference: Runner, pictures: Pictures, *, shown: bool = False) -> Questi
     side, channels = images.shape[1], images.shape[3]
     noise = seeded_noise(max(NOISE, PROBE - len(images)), side, channels)
     asked = np.concatenate([images, edges(side, channels), noise])
-    with _bar("the reference", len(asked), shown) as bar:
-        expected = _in_batches(reference, asked, WHOLE, bar)
+    with progress("the reference", len(asked), shown) as bar:
+        expected = in_batches(reference, asked, WHOLE, bar.update)
     return Questions(asked, len(images), labels, pictures.name, expected)
 
 
@@ -70,7 +70,7 @@ def examine(questions: Questions, candidate: Runner, variant: str, provider: str
     probe = questions.probe()
     total = len(questions.images) + len(probe) * (len(BATCH_SIZES) - 1)
     try:
-        with _bar(f"{variant} on {provider}", total, shown) as bar:
+        with progress(f"{variant} on {provider}", total, shown) as bar:
             return _examined(questions, candidate, variant, provider, limits, bar)
     except Exception as error:  # ONNX Runtime raises types of its own, none of them documented
         reason = str(error).strip().partition("\n")[0][:300]
@@ -81,13 +81,13 @@ def _examined(
     questions: Questions, candidate: Runner, variant: str, provider: str, limits: Limits, bar: "tqdm[None]"
 ) -> Verdict:
     expected, probe = questions.expected, questions.probe()
-    whole = _in_batches(candidate, questions.images, WHOLE, bar)
+    whole = in_batches(candidate, questions.images, WHOLE, bar.update)
     # An inexact variant is judged once by the reference; at other sizes its answers must be those it gave before.
     before = _rows(expected if limits.exact else whole, probe)
     rows = [compare(expected, whole, WHOLE, limits, questions.given)]
     for size in BATCH_SIZES:
         if size != WHOLE:
-            found = _in_batches(candidate, questions.images[probe], size, bar)
+            found = in_batches(candidate, questions.images[probe], size, bar.update)
             rows.append(compare(before, found, size, limits, min(PROBE, questions.given)))
     share = accuracy(whole, questions.labels)
     faults = [row.fault(limits) for row in rows] + [_loss(questions.accuracy, share, limits)]
@@ -119,6 +119,16 @@ def compare(expected: Outputs, found: Outputs, batch_size: int, limits: Limits, 
     )
 
 
+def in_batches(run: Runner, images: Pixels, size: int, done: Callable[[int], object] = lambda _: None) -> Outputs:
+    """The outputs for pictures that are asked about in batches; `done` is told how many pictures each had."""
+    parts = []
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        parts.append(run(batch))
+        done(len(batch))
+    return Outputs(*(np.concatenate(output) for output in zip(*parts, strict=True)))
+
+
 def accuracy(outputs: Outputs, labels: NDArray[np.int64] | None) -> float | None:
     """Share of right answers, in 0..1, to the first pictures, whose labels these are; None without labels."""
     if labels is None:
@@ -136,17 +146,9 @@ def _rows(outputs: Outputs, which: NDArray[np.int64]) -> Outputs:
     return Outputs(*(values[which] for values in outputs))
 
 
-def _bar(name: str, total: int, shown: bool) -> "tqdm[None]":
+def progress(name: str, total: int, shown: bool) -> "tqdm[None]":
+    """A bar on the standard error where it is `shown`; to be closed."""
     return tqdm(total=total, desc=name, disable=not shown, **bar_style())
-
-
-def _in_batches(run: Runner, images: Pixels, size: int, bar: "tqdm[None]") -> Outputs:
-    parts = []
-    for start in range(0, len(images), size):
-        batch = images[start : start + size]
-        parts.append(run(batch))
-        bar.update(len(batch))
-    return Outputs(*(np.concatenate(output) for output in zip(*parts, strict=True)))
 
 
 def edges(size: int, channels: int) -> Pixels:

@@ -42,7 +42,7 @@ def summary(report: ParityReport) -> str:
         f"| {verdict} | {worst(verdict):.1e} | {verdict.agreement:.2%} | "
         f"{'-' if verdict.accuracy is None else f'{verdict.accuracy:.2%}'} |\n"
         for verdict in report.verdicts
-        if verdict.passed
+        if report.keeps(verdict.variant)
     )
     return (
         f"\n## Parity of {report.reference} and ONNX Runtime\n\nOn {report.pictures}; [all of it]({MARKDOWN}).\n\n"

@@ -1,5 +1,6 @@
 """How ONNX Runtime is set up: threads on the CPU, memory and precision on CUDA. Each option has its reason."""
 
+import json
 from dataclasses import dataclass
 
 import onnxruntime
@@ -44,3 +45,15 @@ def cuda_options(tuning: Tuning) -> dict[str, str]:
         # Without a limit a large batch may leave nothing to the other processes on the device.
         options["gpu_mem_limit"] = str(tuning.cuda_memory_mib * MEBIBYTE)
     return options
+
+
+def openvino_options(tuning: Tuning) -> dict[str, str]:
+    """The options of OpenVINO's provider, whose threads are its own."""
+    # It takes bf16 by itself where the processor has it; what is promised as fp32 is computed so.
+    options: dict[str, str | int | bool] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if tuning.threads:
+        options["INFERENCE_NUM_THREADS"] = tuning.threads
+    if tuning.shared:
+        # Each worker would bind its threads to the same first cores: two of one thread got half the pictures a second.
+        options["ENABLE_CPU_PINNING"] = False
+    return {"load_config": json.dumps({"CPU": options})}

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto
 
 from export import graph, half, onnxfile, parity, providers, runtimes, smaller, speed
@@ -34,7 +35,18 @@ class Made:
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def make(source: Checkpoint, sha256: str, training: Pictures | None) -> Made:
+@dataclass(frozen=True)
+class _Tried:
+    """An int8 graph, how it was made, and in 0..1 how often it is right and how often it says what fp32 does."""
+
+    model: bytes
+    method: str
+    floating: list[str]
+    right: float
+    same: float
+
+
+def make(source: Checkpoint, sha256: str, training: Pictures | None, *, shown: bool = False) -> Made:
     """fp32, fp16, and with labelled `training` pictures int8, of a checkpoint whose file has this SHA-256.
 
     Raises GraphError, and ValueError where a graph names other classes than the checkpoint.
@@ -51,45 +63,48 @@ def make(source: Checkpoint, sha256: str, training: Pictures | None) -> Made:
     if training is None:
         made.left_out["int8"] = NO_TRAINING_PICTURES
     else:
-        made.graphs["int8"], made.details["int8"] = quantised(plain, finish, training)
+        made.graphs["int8"], made.details["int8"] = quantised(plain, finish, training, shown=shown)
     for model in made.graphs.values():
         onnxfile.require_classes(model, meta.classes)
     return made
 
 
-def quantised(plain: ModelProto, finish: Finish, training: Pictures) -> tuple[bytes, dict[str, Any]]:
+def quantised(
+    plain: ModelProto, finish: Finish, training: Pictures, *, shown: bool = False
+) -> tuple[bytes, dict[str, Any]]:
     """The int8 graph that is right most often on labelled `training` pictures, and how it was chosen.
 
     Ranges are taken from some of the pictures, and the calibration method is chosen on the others.
     """
-    count = min(CALIBRATION, len(training.images) // 2)
-    calibration, asked = training.images[:count], training.images[count:]
     assert training.labels is not None
+    count = min(CALIBRATION, len(training.images) // 2)
+    calibration, asked, truth = training.images[:count], training.images[count:], training.labels[count:]
     expected = _outputs(finish(plain), asked)
-    truth = training.labels[count:]
+    reference = _share(expected, truth)
 
-    def tried(method: str, floating: Sequence[str] = ()) -> tuple[tuple[float, float], bytes]:
+    def tried(method: str, floating: Sequence[str] = ()) -> _Tried:
         model = finish(smaller.to_int8(plain, calibration, method, floating))
-        answers = _outputs(model, asked).logits.argmax(axis=1)
-        same = float(np.mean(answers == expected.logits.argmax(axis=1)))
-        return (float(np.mean(answers == truth)), same), model
+        found = _outputs(model, asked)
+        same = _share(found, expected.logits.argmax(axis=1))
+        return _Tried(model, method, list(floating), _share(found, truth), same)
 
-    found = {method: tried(method) for method in smaller.METHODS}
-    best = max(found, key=lambda method: found[method][0])
-    scores, model = found[best]
-    floating: list[str] = []
-    reference = parity.accuracy(expected, truth) or 0.0
-    if reference - scores[0] > FLOAT_ENDS_FROM:
-        other = tried(best, smaller.ends(plain))
-        if other[0] > scores:
-            floating, model = smaller.ends(plain), other[1]
-    chosen_on = {"pictures": len(asked), "fp32": reference, **{method: each[0][0] for method, each in found.items()}}
-    return model, {"calibration": {"method": best, "pictures": count, "accuracy": chosen_on, "float_layers": floating}}
+    each = []
+    total = len(smaller.METHODS) * len(training.images)
+    with parity.progress("int8 by each method", total, shown) as bar:
+        for method in smaller.METHODS:
+            each.append(tried(method))
+            bar.update(len(training.images))
+    best = max(each, key=lambda one: one.right)
+    if reference - best.right > FLOAT_ENDS_FROM:
+        best = max(best, tried(best.method, smaller.ends(plain)), key=lambda one: (one.right, one.same))
+    chosen_on = {"pictures": len(asked), "fp32": reference, **{one.method: one.right for one in each}}
+    told = {"method": best.method, "pictures": count, "accuracy": chosen_on, "float_layers": best.floating}
+    return best.model, {"calibration": told}
 
 
 def described(made: Made, report: ParityReport, checked: Pixels, expected: Outputs) -> dict[str, Any]:
     """The entries of bundle.json on variants: what each kept one measured, which to prefer, and what was left out."""
-    kept = {name: model for name, model in made.graphs.items() if report.of(name).passed}
+    kept = {name: model for name, model in made.graphs.items() if report.keeps(name)}
     speeds = {provider: _speeds(kept, provider, checked) for provider in providers.PROVIDERS}
     variants = {
         name: {
@@ -102,24 +117,17 @@ def described(made: Made, report: ParityReport, checked: Pixels, expected: Outpu
         }
         for name, model in kept.items()
     }
-    return {"variants": variants, "preferred": _preferred(report, speeds, kept), "left_out": report.left_out}
+    return {"variants": variants, "preferred": _preferred(speeds, kept), "left_out": report.left_out}
 
 
 def kept_files(made: Made, report: ParityReport) -> dict[str, bytes]:
     """The files of the variants that passed, by their names in the bundle."""
-    return {FILES[name]: model for name, model in made.graphs.items() if report.of(name).passed}
+    return {FILES[name]: model for name, model in made.graphs.items() if report.keeps(name)}
 
 
-def _preferred(
-    report: ParityReport, speeds: Mapping[str, Mapping[str, float]], kept: Mapping[str, bytes]
-) -> dict[str, str]:
-    """By provider the fastest variant that passed there; where CUDA cannot be measured fp16, made for it."""
-    passed = {(verdict.variant, verdict.provider) for verdict in report.verdicts if verdict.passed}
-    found = {}
-    for provider, measured in speeds.items():
-        good = {name: value for name, value in measured.items() if (name, provider) in passed}
-        if good:
-            found[provider] = max(good, key=lambda name: good[name])
+def _preferred(speeds: Mapping[str, Mapping[str, float]], kept: Mapping[str, bytes]) -> dict[str, str]:
+    """By provider the fastest variant; where CUDA cannot be measured fp16, made for it."""
+    found = {provider: max(each, key=lambda name: each[name]) for provider, each in speeds.items() if each}
     unmeasured = {"cuda": "fp16" if "fp16" in kept else "fp32", "openvino": found["cpu"]}
     return {**unmeasured, **found}
 
@@ -147,6 +155,8 @@ def _limit(model: bytes, checked: Pixels, expected: Outputs) -> float:
 
 
 def _outputs(model: bytes, images: Pixels) -> Outputs:
-    run = runtimes.onnx_runner(model)
-    parts = [run(images[start : start + parity.WHOLE]) for start in range(0, len(images), parity.WHOLE)]
-    return Outputs(*(np.concatenate(output) for output in zip(*parts, strict=True)))
+    return parity.in_batches(runtimes.onnx_runner(model), images, parity.WHOLE)
+
+
+def _share(outputs: Outputs, answers: NDArray[np.int64]) -> float:
+    return float(np.mean(outputs.logits.argmax(axis=1) == answers))

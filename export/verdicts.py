@@ -68,8 +68,12 @@ class ParityReport:
 
     @property
     def passed(self) -> bool:
-        """Whether the bundle may be written: fp32 passed wherever it ran."""
-        return all(verdict.passed for verdict in self.verdicts if verdict.variant == "fp32")
+        """Whether the bundle may be written."""
+        return self.keeps("fp32")
+
+    def keeps(self, variant: str) -> bool:
+        """Whether a variant passed wherever it ran, and so may be in the bundle."""
+        return all(verdict.passed for verdict in self.verdicts if verdict.variant == variant)
 
     def of(self, variant: str, provider: str = "cpu") -> Verdict:
         """The verdict on a variant. Raises KeyError where there is none."""

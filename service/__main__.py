@@ -10,7 +10,7 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 
 from export import bundle
-from service import engines, flavours, launch, offline_command, serving, settings
+from service import choice, engines, flavours, launch, offline_command, serving, settings
 from service.cores import plan
 from service.model import resolve_tag
 
@@ -37,10 +37,10 @@ def _check(options: argparse.Namespace) -> None:
     chosen = settings.from_environment(os.environ)
     served = bundle.read(options.bundle or Path(bentoml.models.get(resolve_tag(chosen.model)).path))
     loader = partial(engines.load, tuning=serving.tuning_of(chosen, plan(chosen)), variant=chosen.variant)
-    choice = engines.choose(chosen.engine, served, loader)
-    for name, reason in choice.passed_over.items():
+    found = choice.choose(chosen.engine, served, loader)
+    for name, reason in found.passed_over.items():
         print(f"{name}: {reason}")
-    print(f"{choice.engine.name}, {choice.engine.variant}: serves {served.name}:{served.version}")
+    print(f"{found.engine.name}, {found.engine.variant}: serves {served.name}:{served.version}")
 
 
 def _settings(_: argparse.Namespace) -> None:
@@ -48,12 +48,16 @@ def _settings(_: argparse.Namespace) -> None:
 
 
 def _bento(options: argparse.Namespace) -> None:
-    print(f"Bento: {launch.build_bento(options.model, options.flavour, fallback=options.fallback == 'torch')}")
+    print(f"Bento: {launch.build_bento(options.model, options.flavour, _added(options))}")
 
 
 def _image(options: argparse.Namespace) -> None:
-    fallback = options.fallback == "torch"
-    print(f"image: {launch.build_image(options.model, options.backend, options.flavour, fallback=fallback)}")
+    print(f"image: {launch.build_image(options.model, options.backend, options.flavour, _added(options))}")
+
+
+def _added(options: argparse.Namespace) -> tuple[str, ...]:
+    asked = {"torch": options.fallback == "torch", "openvino": options.openvino == "1"}
+    return tuple(extra for extra in flavours.ADDED if asked[extra])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     packing = argparse.ArgumentParser(add_help=False, parents=[model])
     packing.add_argument("--flavour", choices=flavours.FLAVOURS, default="gpu", help="for which machines (default gpu)")
     packing.add_argument("--fallback", choices=["torch", ""], default="", help="PyTorch in the CPU's flavour too")
+    packing.add_argument("--openvino", choices=["1", ""], default="", help="OpenVINO's plugin, for Intel's processors")
     commands.add_parser("bento", parents=[packing], help="build a Bento with the model inside").set_defaults(run=_bento)
     image = commands.add_parser("image", parents=[packing], help="build a Bento and a container image of it")
     image.add_argument("--backend", choices=launch.BACKENDS, default="docker", help="default docker")

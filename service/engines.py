@@ -1,13 +1,10 @@
-"""Engines: what turns a batch of pictures into logits and probabilities, and the choice among them.
+"""Engines: what turns a batch of pictures into logits and probabilities.
 
-The order is ONNX Runtime on CUDA, PyTorch on CUDA, ONNX Runtime on the CPU, PyTorch on the CPU. An engine counts only
-if it really loaded on its device and reproduces the bundle's self-check.
+An engine counts only if it really loaded on its device and reproduces the bundle's self-check.
 """
 
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +15,6 @@ from export.bundle import SELFCHECK, SELFCHECK_LIMIT, WEIGHTS, Bundle, BundleErr
 from export.providers import ProviderError
 from export.tuning import DEFAULT, Tuning
 from service import contract
-from service.settings import ENGINES
 from training.pixels import Pixels
 
 if TYPE_CHECKING:
@@ -39,7 +35,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """One of ENGINES."""
+        """One of settings.ENGINES."""
 
     @property
     def device(self) -> str:
@@ -53,25 +49,17 @@ class Engine(Protocol):
         """Classify uint8 images [N, H, W, C]."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The engine that serves, and why each one before it in the order was passed over."""
-
-    engine: Engine
-    passed_over: Mapping[str, str]
-
-
 class OnnxEngine:
-    """ONNX Runtime with the CUDA or the CPU provider, on one variant of the graph."""
+    """ONNX Runtime with the provider cuda, openvino or cpu, on one variant of the graph."""
 
-    def __init__(self, bundle: Bundle, device: str, tuning: Tuning = DEFAULT, variant: str = "fp32") -> None:
-        self.name = f"onnx-{device}"
-        self.device = device
+    def __init__(self, bundle: Bundle, provider: str, tuning: Tuning = DEFAULT, variant: str = "fp32") -> None:
+        self.name = f"onnx-{provider}"
+        self.device = "cuda" if provider == "cuda" else "cpu"
         self.variant = variant
         try:
-            if device == "cuda":
+            if provider == "cuda":
                 providers.require_cuda_driver()
-            self._session = providers.session(bundle.load_variant(variant), device, tuning)
+            self._session = providers.session(bundle.load_variant(variant), provider, tuning)
         except (ProviderError, BundleError) as error:
             raise EngineError(str(error)) from error
         if reason := contract.broken(self._session, bundle):
@@ -126,23 +114,21 @@ class TorchEngine:
 def load(name: str, bundle: Bundle, tuning: Tuning = DEFAULT, variant: str = "auto") -> Engine:
     """Load one engine and check it on the bundle's self-check. Raises EngineError.
 
-    Where `variant` is "auto", it is the one that the bundle prefers there, or else fp32.
+    For "auto" ONNX Runtime takes the variant that the bundle prefers for its provider, or fp32 if that does not run.
     """
-    kind, device = name.split("-")
-    preferred = bundle.preferred(device) if variant == "auto" and kind == "onnx" else variant
-    try:
-        return _load(name, bundle, tuning, "fp32" if preferred == "auto" else preferred)
-    except EngineError as error:
-        if variant != "auto" or preferred in ("auto", "fp32"):
-            raise
-        logger.info("engine %s does not run the variant %s: %s", name, preferred, error)
-    return _load(name, bundle, tuning, "fp32")
+    kind, provider = name.split("-")
+    if variant == "auto" and kind == "onnx" and (preferred := bundle.preferred(provider)) != "fp32":
+        try:
+            return _checked(name, bundle, tuning, preferred)
+        except EngineError as error:
+            logger.info("engine %s does not run the variant %s: %s", name, preferred, error)
+    return _checked(name, bundle, tuning, "fp32" if variant == "auto" else variant)
 
 
-def _load(name: str, bundle: Bundle, tuning: Tuning, variant: str) -> Engine:
-    kind, device = name.split("-")
+def _checked(name: str, bundle: Bundle, tuning: Tuning, variant: str) -> Engine:
+    kind, provider = name.split("-")
     try:
-        engine: Engine = (OnnxEngine if kind == "onnx" else TorchEngine)(bundle, device, tuning, variant)
+        engine: Engine = (OnnxEngine if kind == "onnx" else TorchEngine)(bundle, provider, tuning, variant)
         limit = bundle.selfcheck_limit(variant)
         self_check(engine, bundle, max(limit, TF32_LIMIT) if tuning.tf32 and name == "onnx-cuda" else limit)
     except EngineError:
@@ -150,27 +136,6 @@ def _load(name: str, bundle: Bundle, tuning: Tuning, variant: str) -> Engine:
     except Exception as error:  # CUDA and ONNX Runtime raise types of their own, none of them documented
         raise EngineError(f"{type(error).__name__}: {error}") from error
     return engine
-
-
-def choose(wanted: str, bundle: Bundle, loader: Callable[[str, Bundle], Engine] = load) -> Choice:
-    """The first engine that runs, or, where `wanted` is not "auto", that one. Raises EngineError saying why not."""
-    return first(ENGINES if wanted == "auto" else (wanted,), bundle, loader)
-
-
-def first(names: Sequence[str], bundle: Bundle, loader: Callable[[str, Bundle], Engine] = load) -> Choice:
-    """The first of the named engines that runs. Raises EngineError with the reason of each."""
-    passed_over: dict[str, str] = {}
-    for name in names:
-        try:
-            engine = loader(name, bundle)
-        except EngineError as error:
-            passed_over[name] = str(error)
-            logger.info("engine %s is passed over: %s", name, error)
-            continue
-        logger.info("engine %s runs %s:%s", name, bundle.name, bundle.version)
-        return Choice(engine, passed_over)
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over.items())
-    raise EngineError(f"engine {reasons}" if len(names) == 1 else f"no engine can run ({reasons})")
 
 
 def self_check(engine: Engine, bundle: Bundle, limit: float = SELFCHECK_LIMIT) -> None:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import bentoml
@@ -66,14 +67,17 @@ def serve(model: str, port: int) -> None:
     os.execve(command[0], command, _environment(tag))
 
 
-def build_bento(model: str, flavour: str = "gpu", *, fallback: bool = False) -> str:
-    """Build a Bento of that flavour with `model` inside and return its tag. To be called in the repository's root."""
+def build_bento(model: str, flavour: str = "gpu", added: Sequence[str] = ()) -> str:
+    """Build a Bento of that flavour, with those extras and `model` inside; returns its tag.
+
+    To be called in the repository's root.
+    """
     if not (BENTOFILE.is_file() and PROJECT.is_file()):
         raise LaunchError(f"there is no {BENTOFILE} here; go to the repository's root")
     # The versions that CI has tested are those that are locked.
     variables = _environment(stored(model)) | {"UV_CONSTRAINT": str(CONSTRAINTS.resolve())}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as bentofile:
-        yaml.safe_dump(description(flavour, fallback=fallback), bentofile)
+        yaml.safe_dump(description(flavour, added), bentofile)
         bentofile.flush()
         command = [*BENTOML, "build", "--bentofile", bentofile.name, "--output", "tag", "."]
         built = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True)
@@ -82,9 +86,9 @@ def build_bento(model: str, flavour: str = "gpu", *, fallback: bool = False) -> 
     return built.stdout.strip().rpartition("__tag__:")[2]
 
 
-def build_image(model: str, backend: str, flavour: str = "gpu", *, fallback: bool = False) -> str:
+def build_image(model: str, backend: str, flavour: str = "gpu", added: Sequence[str] = ()) -> str:
     """Build a Bento and a container image of it; returns the image's name, which ends in the flavour."""
-    bento = build_bento(model, flavour, fallback=fallback)
+    bento = build_bento(model, flavour, added)
     _run([*BENTOML, "containerize", bento, "--backend", backend, "--image-tag", bento])
     image = f"{bento.partition(':')[0]}:{flavour}"
     _run([*BACKENDS[backend], "--build-arg", f"BENTO={bento}", "--tag", image, str(FINISH)])

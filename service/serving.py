@@ -12,13 +12,14 @@ from anyio import CapacityLimiter, to_thread
 
 from export.bundle import Bundle
 from export.tuning import Tuning
-from service import engines
+from service import choice, engines
 from service.batcher import Batcher, Limits
+from service.choice import Choice
 from service.cores import Plan
 from service.engines import Engine
 from service.failover import Failover, Policy
 from service.metrics import Metrics
-from service.settings import ENGINES, Settings
+from service.settings import Settings
 from service.warming import ready
 
 logger = logging.getLogger("alexnet")
@@ -52,15 +53,15 @@ def load(settings: Settings, planned: Plan, bundle: Bundle, metrics: Metrics) ->
     """Load the engine that the settings ask for, and have it run every size of batch. Raises engines.EngineError."""
     prepare = partial(_ready, tuning=tuning_of(settings, planned), most=settings.max_batch)
     loader = partial(prepare, variant=settings.variant)
-    choice = engines.choose(settings.engine, bundle, loader)
-    fallbacks, no_fallback = fallbacks_of(choice.engine.name, settings.engine, bundle)
+    chosen = choice.choose(settings.engine, bundle, loader)
+    fallbacks, no_fallback = fallbacks_of(chosen, settings.engine, bundle)
     behind: Callable[[], Engine] | None = partial(_first_of, fallbacks, bundle, prepare) if fallbacks else None
     if no_fallback:
-        logger.info("no engine stands behind %s: %s", choice.engine.name, no_fallback)
-    reload = partial(loader, choice.engine.name, bundle)
+        logger.info("no engine stands behind %s: %s", chosen.engine.name, no_fallback)
+    reload = partial(loader, chosen.engine.name, bundle)
     warm = settings.warm_fallback
-    failover = Failover(choice.engine, behind, reload, Policy(), warm=warm, observer=metrics)
-    return Engines(failover, choice.passed_over, fallbacks, no_fallback)
+    failover = Failover(chosen.engine, behind, reload, Policy(), warm=warm, observer=metrics)
+    return Engines(failover, chosen.passed_over, fallbacks, no_fallback)
 
 
 def start(loaded: Engines, planned: Plan, bundle: Bundle, settings: Settings, metrics: Metrics) -> Serving:
@@ -80,20 +81,19 @@ async def stop(serving: Serving) -> None:
     await to_thread.run_sync(serving.engines.failover.close, serving.settings.shutdown_seconds)
 
 
-def fallbacks_of(chosen: str, wanted: str, bundle: Bundle) -> tuple[tuple[str, ...], str | None]:
+def fallbacks_of(chosen: Choice, wanted: str, bundle: Bundle) -> tuple[tuple[str, ...], str | None]:
     """The engines that may stand in for the chosen one, in their order, or none and the reason why."""
     if wanted != "auto":
         return (), f"ALEXNET_ENGINE={wanted} allows no other engine"
-    behind = ENGINES[ENGINES.index(chosen) + 1 :]
-    if not behind:
-        return (), f"{chosen} is the last engine of all"
+    if not chosen.behind:
+        return (), f"{chosen.engine.name} is the last engine of all"
     if not bundle.has_weights:
         reason = "this model was imported as ONNX and has no PyTorch weights"
     elif find_spec("torch") is None:
         reason = "PyTorch is not installed; install the extra 'torch' (make setup)"
     else:
-        return behind, None
-    rest = tuple(name for name in behind if not name.startswith("torch-"))
+        return chosen.behind, None
+    rest = tuple(name for name in chosen.behind if not name.startswith("torch-"))
     return rest, None if rest else reason
 
 
@@ -108,4 +108,4 @@ def _ready(name: str, bundle: Bundle, tuning: Tuning, most: int, variant: str = 
 
 def _first_of(names: tuple[str, ...], bundle: Bundle, loader: Callable[[str, Bundle], Engine]) -> Engine:
     """The first of these engines that runs. Raises EngineError."""
-    return engines.first(names, bundle, loader).engine
+    return choice.first(names, bundle, loader).engine

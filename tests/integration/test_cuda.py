@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from export import assemble
-from service import engines
+from service import choice
 from training import recipes
 from training.data import sources
 from training.loop import train
@@ -19,7 +19,7 @@ def test_a_run_on_cuda_learns_and_is_served_by_onnx_runtime_on_cuda(tmp_path: Pa
     result = train(recipe, sources.load("synthetic", None), tmp_path / "run", on=torch.device("cuda"))
     assert result.metadata.accuracy["test"] >= 0.2
     bundle, _ = assemble.export(result.path, tmp_path / "bundle")
-    assert engines.choose("auto", bundle).engine.name == "onnx-cuda"
+    assert choice.choose("auto", bundle).engine.name == "onnx-cuda"
 
 
 def test_a_run_on_cuda_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -1,16 +1,36 @@
 """A checkpoint's variants through the gate into a bundle, and out of it into engines."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from export import assemble, limits, parity, pictures, variants, verifying
-from export.bundle import Bundle
+from export import assemble, limits, onnxfile, parity, pictures, variants, verifying
+from export.bundle import FILES, WEIGHTS, Bundle
 from service import engines
+from tests.conftest import ROOT
 from training.loop import Result
+
+ELSEWHERE = """
+import sys
+from hashlib import sha256
+from pathlib import Path
+import export
+from export import pictures, variants
+from training import checkpoint
+assert Path(export.__file__).is_relative_to(Path.cwd())
+path = Path(sys.argv[1])
+source = checkpoint.load(path)
+training = pictures.labelled("synthetic", None, source.metadata).training
+made = variants.make(source, sha256(path.read_bytes()).hexdigest(), training)
+print(*(sha256(made.graphs[name]).hexdigest() for name in ("fp32", "fp16", "int8")))
+"""
 
 
 def exported(run: Result, out: Path, agreement: float) -> Bundle:
@@ -37,13 +57,39 @@ def test_every_variant_that_passed_is_in_a_file_with_what_it_measured(with_int8:
     assert with_int8.document["left_out"] == {}
 
 
+def test_every_file_says_what_it_is(with_int8: Bundle) -> None:
+    for name in with_int8.variants:
+        told = onnxfile.labels(with_int8.load_variant(name))
+        assert json.loads(told["classes"]) == list(with_int8.classes)
+        assert json.loads(told["input"]) == with_int8.document["input"]
+        assert told["checkpoint_sha256"] == with_int8.document["files"][WEIGHTS]["sha256"]
+        assert told.keys() >= {"opset", "ir_version", "producer", "exporter"}
+
+
+def test_another_process_in_another_directory_makes_the_same_bytes_of_every_variant(
+    tiny_run: Result, with_int8: Bundle, tmp_path: Path
+) -> None:
+    for package in ("export", "training"):
+        shutil.copytree(ROOT / package, tmp_path / "elsewhere" / package)
+    answer = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(tiny_run.path)],
+        cwd=tmp_path / "elsewhere",
+        env=os.environ | {"PYTHONHASHSEED": "12345"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    files = with_int8.document["files"]
+    assert answer.stdout.split()[-3:] == [files[FILES[name]]["sha256"] for name in ("fp32", "fp16", "int8")]
+
+
 def test_the_card_of_int8_says_how_it_was_calibrated(with_int8: Bundle) -> None:
     calibration = with_int8.document["variants"]["int8"]["calibration"]
     assert (calibration["pictures"], calibration["accuracy"]["pictures"]) == (variants.CALIBRATION, 2_000 - 512)
     assert calibration["accuracy"].keys() == {"pictures", "fp32", "MinMax", "Entropy", "Percentile"}
 
 
-def test_the_preferred_variant_is_the_fastest_that_passed(with_int8: Bundle) -> None:
+def test_the_preferred_variant_is_the_fastest(with_int8: Bundle) -> None:
     speeds = {
         name: with_int8.document["variants"][name]["images_per_second"]["cpu"] for name in variants.CANDIDATES["cpu"]
     }

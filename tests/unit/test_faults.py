@@ -183,6 +183,18 @@ def test_an_evaluator_that_contradicts_fails_the_export(monkeypatch: pytest.Monk
         gate.judge(questions(), {"fp32": exported()})
 
 
+def test_a_variant_that_fails_in_one_runtime_alone_is_left_out_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = runtimes.onnx_runner(changed(reverse_classes))
+    int8 = changed(lambda model: model.metadata_props.pop())
+    monkeypatch.setattr(runtimes, "other_runners", lambda model: [("openvino", wrong)] if model == int8 else [])
+    report = gate.judge(questions(), {"fp32": exported(), "int8": int8}, evaluated=False)
+    assert report.of("int8").passed
+    assert "answers are others" in report.left_out["int8"]
+    assert report.left_out["int8"].startswith("on openvino ")
+
+
 def test_classes_in_another_order_than_the_checkpoints_are_refused_by_their_names() -> None:
     onnxfile.require_classes(exported(), CLASSES)
     with pytest.raises(

@@ -15,8 +15,8 @@ DEPENDENCIES, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
 BENTOFILE: dict[str, Any] = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
 
 
-def packages(flavour: str, *, fallback: bool = False) -> list[str]:
-    found: list[str] = flavours.description(flavour, fallback=fallback, root=ROOT)["python"]["packages"]
+def packages(flavour: str, *added: str) -> list[str]:
+    found: list[str] = flavours.description(flavour, added, root=ROOT)["python"]["packages"]
     return found
 
 
@@ -34,7 +34,7 @@ def test_the_cpu_flavour_differs_in_onnx_runtime_alone_and_has_no_cuda(machine: 
     here = {"sys_platform": "linux", "platform_machine": machine}
     core = {r.name for r in map(Requirement, DEPENDENCIES) if not r.marker or r.marker.evaluate(here)}
     assert names(packages("cpu")) == core - {"onnxruntime-gpu"} | {"onnxruntime"}
-    assert all(Requirement(text).marker is None for text in packages("cpu"))
+    assert all(Requirement(text).marker is None for text in packages("cpu") if text.startswith("onnxruntime"))
     kept = [text for text in DEPENDENCIES if not text.startswith("onnxruntime")]
     assert [text for text in packages("cpu") if not text.startswith("onnxruntime")] == kept
 
@@ -48,8 +48,24 @@ def test_both_flavours_ask_for_the_same_version_of_onnx_runtime() -> None:
 
 
 def test_pytorch_is_in_the_cpu_flavour_only_where_it_is_asked_for() -> None:
-    assert packages("cpu", fallback=True) == packages("cpu") + EXTRAS["torch"]
-    assert packages("gpu", fallback=True) == packages("gpu")
+    assert packages("cpu", "torch") == packages("cpu") + EXTRAS["torch"]
+    assert packages("gpu", "torch") == packages("gpu")
+
+
+@pytest.mark.parametrize("flavour", flavours.FLAVOURS)
+def test_openvino_is_in_either_flavour_where_it_is_asked_for(flavour: str) -> None:
+    assert packages(flavour, "openvino") == packages(flavour) + EXTRAS["openvino"]
+    assert packages("cpu", "torch", "openvino") == packages("cpu") + EXTRAS["torch"] + EXTRAS["openvino"]
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "there"),
+    [("linux", "x86_64", True), ("win32", "AMD64", True), ("linux", "aarch64", False), ("darwin", "arm64", False)],
+)
+def test_openvinos_plugin_is_asked_for_where_it_has_wheels(system: str, machine: str, there: bool) -> None:
+    (plugin,) = map(Requirement, EXTRAS["openvino"])
+    assert plugin.marker is not None
+    assert plugin.marker.evaluate({"sys_platform": system, "platform_machine": machine}) is there
 
 
 @pytest.mark.parametrize("flavour", flavours.FLAVOURS)

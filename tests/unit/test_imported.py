@@ -45,8 +45,7 @@ def test_the_service_gives_what_torch_gives_behind_torchvisions_preprocessing(
     tmp_path: Path, exporter: str, batch: int | None
 ) -> None:
     written = imported_from(read(tmp_path, exported(exporter, batch)), tmp_path / "bundle")
-    engine = engines.choose("auto", written).engine
-    assert engine.name == "onnx-cpu"
+    engine = engines.load("onnx-cpu", written)
     for count in (1, 2, 5, 64):
         images = parity.seeded_noise(count, SIZE, 3, seed=count)
         expected, found = by_torch(images), engine.run(images)
@@ -58,7 +57,7 @@ def test_the_service_gives_what_torch_gives_behind_torchvisions_preprocessing(
 def test_pytorch_is_no_fallback_for_it_and_says_so(tmp_path: Path, name: str) -> None:
     written = imported_from(read(tmp_path, exported("classic")), tmp_path / "bundle")
     with pytest.raises(EngineError, match="imported as ONNX and has no PyTorch weights: there is no fallback"):
-        engines.choose(name, written)
+        engines.load(name, written)
 
 
 def test_of_probabilities_the_logarithms_are_the_logits_and_the_probabilities_stay(tmp_path: Path) -> None:

@@ -177,9 +177,9 @@ def test_the_versions_that_ci_has_tested_are_locked(tiny_bundle: Bundle, monkeyp
     assert Path(seen["UV_CONSTRAINT"]) == ROOT / "constraints.txt"
 
 
-@pytest.mark.parametrize(("flavour", "fallback"), [("gpu", False), ("cpu", False), ("cpu", True)])
+@pytest.mark.parametrize(("flavour", "added"), [("gpu", ()), ("cpu", ()), ("cpu", ("torch", "openvino"))])
 def test_bentoml_is_given_the_description_of_the_flavour(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, flavour: str, fallback: bool
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, flavour: str, added: tuple[str, ...]
 ) -> None:
     given: list[Any] = []
 
@@ -188,8 +188,8 @@ def test_bentoml_is_given_the_description_of_the_flavour(
         return subprocess.CompletedProcess(command, 0, stdout="__tag__:alexnet:packed\n")
 
     monkeypatch.setattr("subprocess.run", run)
-    launch.build_bento(str(tiny_bundle.directory), flavour, fallback=fallback)
-    assert given == [flavours.description(flavour, fallback=fallback)]
+    launch.build_bento(str(tiny_bundle.directory), flavour, added)
+    assert given == [flavours.description(flavour, added)]
 
 
 @pytest.mark.parametrize("backend", launch.BACKENDS)
@@ -204,17 +204,23 @@ def test_an_image_is_made_of_the_bento_that_was_built_and_finished(
     assert finish[-5:] == ["--build-arg", "BENTO=alexnet:packed", "--tag", "alexnet:cpu", "deploy/image"]
 
 
-@pytest.mark.parametrize(("fallback", "asked"), [("torch", True), ("", False)])
+@pytest.mark.parametrize(
+    ("fallback", "openvino", "added"),
+    [("", "", ()), ("torch", "", ("torch",)), ("", "1", ("openvino",)), ("torch", "1", ("torch", "openvino"))],
+)
 def test_the_words_of_make_image_reach_the_build(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fallback: str, asked: bool
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fallback: str, openvino: str, added: object
 ) -> None:
-    def build(model: str, backend: str, flavour: str, *, fallback: bool) -> str:
-        return f"{model} {backend} {flavour} {fallback}"
+    def build(*given: object) -> str:
+        built.append(given)
+        return "alexnet:cpu"
 
+    built: list[object] = []
     monkeypatch.setattr(launch, "build_image", build)
-    words = ["--model", "a-bundle", "--flavour", "cpu", "--fallback", fallback, "--backend", "buildah"]
-    assert main(["image", *words]) == 0
-    assert capsys.readouterr().out == f"image: a-bundle buildah cpu {asked}\n"
+    words = ["--model", "a-bundle", "--flavour", "cpu", "--backend", "buildah"]
+    assert main(["image", *words, "--fallback", fallback, "--openvino", openvino]) == 0
+    assert capsys.readouterr().out == "image: alexnet:cpu\n"
+    assert built == [("a-bundle", "buildah", "cpu", added)]
 
 
 def test_a_bento_is_built_in_the_repository_alone(

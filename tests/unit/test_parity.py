@@ -214,13 +214,15 @@ def test_every_variant_has_limits_and_a_reason_in_every_runtime() -> None:
     assert all(limits.why for limits in LIMITS.values())
 
 
-def test_a_report_passes_by_fp32_alone_wherever_it_ran() -> None:
+def test_a_variant_is_kept_where_it_passed_in_every_runtime_and_a_report_passes_by_fp32_alone() -> None:
     def report(*failed: tuple[str, str]) -> ParityReport:
-        cases = [("fp32", "cpu"), ("fp32", "openvino"), ("int8", "cpu")]
+        cases = [("fp32", "cpu"), ("fp32", "openvino"), ("int8", "cpu"), ("int8", "openvino")]
         return ParityReport("noise", "PyTorch", None, tuple(Verdict(*c, (), None, "x" * (c in failed)) for c in cases))
 
     assert report().passed
-    assert report(("int8", "cpu")).passed
+    for provider in ("cpu", "openvino"):
+        assert report(("int8", provider)).passed
+        assert not report(("int8", provider)).keeps("int8")
     assert not report(("fp32", "openvino")).passed
 
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from export import providers
 from export.bundle import Bundle
 from export.tuning import Tuning
 from service import engines, serving
+from service.choice import Choice
 from service.cores import Plan
 from service.engines import EngineError
 from service.metrics import Metrics
@@ -19,32 +21,38 @@ PLAN = Plan(workers=1, threads=1, decoders=1)
 IMPORTED = replace(BUNDLE, document={**BUNDLE.document, "files": {}})
 
 
-@pytest.mark.parametrize("place", range(3))
-def test_every_engine_after_the_chosen_one_may_stand_in(place: int) -> None:
-    assert fallbacks_of(ENGINES[place], "auto", BUNDLE) == (ENGINES[place + 1 :], None)
+def chosen(name: str, *behind: str) -> Choice:
+    engine = ChannelEngine()
+    engine.name = name
+    return Choice(engine, {}, behind)
+
+
+def test_every_engine_behind_the_chosen_one_may_stand_in() -> None:
+    assert fallbacks_of(chosen("onnx-cuda", *ENGINES[1:]), "auto", BUNDLE) == (ENGINES[1:], None)
 
 
 def test_the_last_engine_has_none_behind_it() -> None:
-    assert fallbacks_of("torch-cpu", "auto", BUNDLE) == ((), "torch-cpu is the last engine of all")
+    assert fallbacks_of(chosen("torch-cpu"), "auto", BUNDLE) == ((), "torch-cpu is the last engine of all")
 
 
 def test_an_engine_that_was_asked_for_by_name_has_none_behind_it() -> None:
     reason = "ALEXNET_ENGINE=onnx-cpu allows no other engine"
-    assert fallbacks_of("onnx-cpu", "onnx-cpu", BUNDLE) == ((), reason)
+    assert fallbacks_of(chosen("onnx-cpu"), "onnx-cpu", BUNDLE) == ((), reason)
 
 
 def test_without_pytorch_there_is_no_fallback_on_the_cpu_and_the_reason_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(serving, "find_spec", lambda _: None)
-    names, reason = fallbacks_of("onnx-cpu", "auto", BUNDLE)
+    names, reason = fallbacks_of(chosen("onnx-cpu", "torch-cpu"), "auto", BUNDLE)
     assert names == ()
     assert str(reason).startswith("PyTorch is not installed")
-    assert fallbacks_of("onnx-cuda", "auto", BUNDLE) == (("onnx-cpu",), None)
+    behind = fallbacks_of(chosen("onnx-cuda", "torch-cuda", "onnx-cpu", "torch-cpu"), "auto", BUNDLE)
+    assert behind == (("onnx-cpu",), None)
 
 
 def test_an_imported_model_has_no_pytorch_engine_behind_it() -> None:
-    names, reason = fallbacks_of("onnx-cpu", "auto", IMPORTED)
+    names, reason = fallbacks_of(chosen("onnx-cpu", "torch-cpu"), "auto", IMPORTED)
     assert names == ()
     assert str(reason).startswith("this model was imported as ONNX")
 
@@ -63,6 +71,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[ChannelEngine]:
         return engine
 
     monkeypatch.setattr(engines, "load", load_fake)
+    monkeypatch.setattr(providers, "has_openvino", lambda: False)
     return loaded
 
 

@@ -70,7 +70,7 @@ def test_an_unknown_engine_is_refused_with_variable_value_and_choices(engine: st
     with pytest.raises(SettingsError) as refusal:
         from_environment({"ALEXNET_ENGINE": engine})
     assert str(refusal.value) == (
-        f"ALEXNET_ENGINE='{engine}' is not one of: auto, onnx-cuda, torch-cuda, onnx-cpu, torch-cpu"
+        f"ALEXNET_ENGINE='{engine}' is not one of: auto, onnx-cuda, torch-cuda, onnx-openvino, onnx-cpu, torch-cpu"
     )
 
 
