@@ -1,7 +1,8 @@
 """Micro-batching: pictures of many requests share the engine's batches, in the order in which they came.
 
 All decisions are made on one asyncio loop, so nothing is locked. The engine runs in one thread of its own, and while
-it is busy, what arrives is collected for its next batch.
+it is busy, what arrives is collected for its next batch. Where the engine has no processor of its own, a batch that
+takes little time runs on the loop itself: the way to a thread and back, and both wanting the interpreter, cost more.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ class Limits:
     max_batch: int = 64  # pictures in one call of the engine
     max_queue: int = 1024  # pictures that wait, not counting those in the engine
     max_wait_ms: float = 0.0  # how long an idle engine waits for more pictures than are there
+    here_seconds: float = 0.0  # batches that are expected to take no longer run on the loop; 0 is none
 
 
 class Observer(Protocol):
@@ -50,8 +52,9 @@ class Observer(Protocol):
 class Batcher:
     """Serves the loop in which it is made, and only from there may it be used; close it before the loop ends.
 
-    `run` is called in a thread of the batcher's own with uint8 [N, H, W, C], never twice at once. `shape` is the
-    (H, W, C) of every picture. `clock` gives monotonic seconds, in the loop and in the thread.
+    `run` is called in a thread of the batcher's own with uint8 [N, H, W, C], never twice at once. `run_here`, by
+    default the same, is called on the loop, and `run` once more with what it fails on: it should only try, and not
+    mend. `shape` is the (H, W, C) of every picture. `clock` gives monotonic seconds, in the loop and in the thread.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class Batcher:
         limits: Limits,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        run_here: Callable[[Pixels], Outputs] | None = None,
     ) -> None:
         self._run, self._shape, self._limits, self._observer, self._clock = run, shape, limits, observer, clock
+        self._run_here = run_here or run
         self._loop = asyncio.get_running_loop()
         self._line = Line()
         self._running: Batch = []  # in the engine
@@ -167,11 +172,27 @@ class Batcher:
         if not self._running:
             self._idle.set()
             return
-        self._batches.put([part for _, part in self._running])
         if self._observer:
             for request, _ in self._running:
                 if not request.left:
                     self._observer.waited(now - request.arrived)
+        self._hand_over([part for _, part in self._running])
+
+    def _hand_over(self, batch: list[Pixels]) -> None:
+        """Run the batch here, or have the thread run it."""
+        if self._is_quick(sum(map(len, batch))):
+            started = self._clock()
+            result = _result(self._run_here, batch)
+            if not isinstance(result, BaseException):
+                self._loop.call_soon(self._finish, result, self._clock() - started)
+                return
+        self._batches.put(batch)
+
+    def _is_quick(self, pictures: int) -> bool:
+        """Whether so many pictures should run on the loop, by the recent pace."""
+        if not self._recent_pictures:
+            return False
+        return pictures * self._recent_seconds <= self._limits.here_seconds * self._recent_pictures
 
     def _finish(self, result: Outputs | BaseException, seconds: float) -> None:
         """Take back what became of the batch in the engine."""
@@ -187,30 +208,36 @@ class Batcher:
             return
         self._recent_pictures = FADING * self._recent_pictures + _size(batch)
         self._recent_seconds = FADING * self._recent_seconds + seconds
-        self._start()  # first, so that the engine works while the rows are handed out
+        quick = self._is_quick(min(self._line.pictures, self._limits.max_batch))
+        if not quick:
+            self._start()  # first, so that the engine works while the rows are handed out
         start = 0
         for request, part in batch:
             stop = start + len(part)
             request.receive(Outputs(result.logits[start:stop], result.probabilities[start:stop]))
             start = stop
+        if quick:
+            self._running = []
+            self._start_handle = self._loop.call_soon(self._start)  # last, so that nobody waits for others' batch
 
     def _serve(self) -> None:
         """The thread: one batch after another, until there is None."""
         while (batch := self._batches.get()) is not None:
             started = self._clock()
-            self._loop.call_soon_threadsafe(self._finish, self._result(batch), self._clock() - started)
+            self._loop.call_soon_threadsafe(self._finish, _result(self._run, batch), self._clock() - started)
             del batch  # or it would stay until there is another
         self._loop.call_soon_threadsafe(self._stopped.set)
 
-    def _result(self, batch: list[Pixels]) -> Outputs | BaseException:
-        try:
-            images = batch[0] if len(batch) == 1 else np.concatenate(batch)
-            outputs = self._run(images)
-            if not len(outputs.logits) == len(outputs.probabilities) == len(images):
-                raise ValueError(f"the engine gave {len(outputs.logits)} rows for {len(images)} pictures")
-            return outputs
-        except BaseException as error:  # whatever it is, those who wait must hear of it
-            return error
+
+def _result(run: Callable[[Pixels], Outputs], batch: list[Pixels]) -> Outputs | BaseException:
+    try:
+        images = batch[0] if len(batch) == 1 else np.concatenate(batch)
+        outputs = run(images)
+        if not len(outputs.logits) == len(outputs.probabilities) == len(images):
+            raise ValueError(f"the engine gave {len(outputs.logits)} rows for {len(images)} pictures")
+        return outputs
+    except BaseException as error:  # whatever it is, those who wait must hear of it
+        return error
 
 
 def _size(batch: Batch) -> int:

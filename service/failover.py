@@ -56,7 +56,7 @@ class Observer(Protocol):
 
 
 class Failover:
-    """An engine made of two. `run` and `close` are for one thread at a time; the rest may be read from any.
+    """An engine made of two. `run`, `attempt` and `close` are for one thread at a time; the rest may be read from any.
 
     An error counts against the first engine only if the fallback then ran the same batch: what fails on both is the
     batch's fault. Whoever makes this keeps no reference to `first`, so that its memory is free before `reload`.
@@ -148,6 +148,10 @@ class Failover:
         del first  # or the thread that may start now would not find its memory free
         self._count_error()
         return outputs
+
+    def attempt(self, images: Pixels) -> Outputs:
+        """Classify on the engine that serves now alone; what it raises is neither counted nor mended."""
+        return self._serving().run(images)
 
     def close(self, grace: float) -> None:
         """Try no longer to bring the first engine back; wait up to `grace` seconds for an attempt under way."""

@@ -22,6 +22,9 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.warming import ready
 
+# How long a batch may hold up the loop of a worker: about as long as the interpreter lets a thread wait for it (5 ms).
+HERE_SECONDS = 0.004
+
 logger = logging.getLogger("alexnet")
 
 
@@ -67,8 +70,11 @@ def load(settings: Settings, planned: Plan, bundle: Bundle, metrics: Metrics) ->
 def start(loaded: Engines, planned: Plan, bundle: Bundle, settings: Settings, metrics: Metrics) -> Serving:
     """Begin to serve in the running loop."""
     shape = (bundle.size, bundle.size, bundle.channels)
-    limits = Limits(settings.max_batch, settings.max_queue, settings.max_wait_ms)
-    batcher = Batcher(loaded.failover.run, shape, limits, metrics)
+    # Workers that share the cores have no core that would be idle meanwhile.
+    here = HERE_SECONDS if planned.shared and not planned.devices else 0.0
+    limits = Limits(settings.max_batch, settings.max_queue, settings.max_wait_ms, here)
+    failover = loaded.failover
+    batcher = Batcher(failover.run, shape, limits, metrics, run_here=failover.attempt)
     decoders = CapacityLimiter(planned.decoders)
     requests = asyncio.Semaphore(settings.max_requests)
     since = datetime.now(UTC).isoformat(timespec="seconds")
