@@ -52,10 +52,7 @@ def build_app() -> Starlette:
 async def post_classify(request: Request) -> Response:
     """Classify the pictures of a multipart form or a JSON body, or the one picture that is the body."""
     serving: Serving = request.app.state.serving
-    if serving.requests.locked():
-        detail = f"{serving.settings.max_requests} requests are being answered; try again"
-        raise Problem("too_many_requests", detail, retry_after=1.0)
-    async with serving.requests:
+    with serving.admission.admit(request.client and request.client.host):
         deadline = time.monotonic() + serving.settings.request_seconds
         asked = await _asked(await whole(request, serving.settings.max_body_bytes, deadline), serving.settings)
         top_k = _top_k(request.query_params.get("top_k", asked.top_k), len(serving.bundle.classes))

@@ -1,6 +1,5 @@
 """What stands behind the routes: a bundle, its engines, the batcher before them, and how these begin and end."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from anyio import CapacityLimiter, to_thread
 from export.bundle import Bundle
 from export.tuning import Tuning
 from service import engines
+from service.admission import Admission
 from service.batcher import Batcher, Limits
 from service.cores import Plan
 from service.engines import Engine
@@ -44,7 +44,7 @@ class Serving:
     settings: Settings
     metrics: Metrics
     decoders: CapacityLimiter
-    requests: asyncio.Semaphore
+    admission: Admission
     since: str
 
 
@@ -69,9 +69,9 @@ def start(loaded: Engines, planned: Plan, bundle: Bundle, settings: Settings, me
     limits = Limits(settings.max_batch, settings.max_queue, settings.max_wait_ms)
     batcher = Batcher(loaded.failover.run, shape, limits, metrics)
     decoders = CapacityLimiter(planned.decoders)
-    requests = asyncio.Semaphore(settings.max_requests)
+    admission = Admission(settings.max_requests, settings.max_requests_per_client)
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    return Serving(bundle, loaded, batcher, settings, metrics, decoders, requests, since)
+    return Serving(bundle, loaded, batcher, settings, metrics, decoders, admission, since)
 
 
 async def stop(serving: Serving) -> None:
