@@ -19,6 +19,7 @@ from service.engines import Engine
 from service.failover import Failover, Policy
 from service.metrics import Metrics
 from service.settings import ENGINES, Settings
+from service.stopping import Grace
 from service.warming import ready
 
 logger = logging.getLogger("alexnet")
@@ -45,6 +46,7 @@ class Serving:
     metrics: Metrics
     decoders: CapacityLimiter
     admission: Admission
+    grace: Grace
     since: str
 
 
@@ -71,7 +73,7 @@ def start(loaded: Engines, planned: Plan, bundle: Bundle, settings: Settings, me
     decoders = CapacityLimiter(planned.decoders)
     admission = Admission(settings.max_requests, settings.max_requests_per_client)
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    return Serving(bundle, loaded, batcher, settings, metrics, decoders, admission, since)
+    return Serving(bundle, loaded, batcher, settings, metrics, decoders, admission, Grace(), since)
 
 
 async def stop(serving: Serving) -> None:
