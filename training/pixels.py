@@ -13,12 +13,19 @@ Pixels = NDArray[np.uint8]
 COLOUR_MODES = {1: "L", 3: "RGB"}
 
 
+class FloatingPointPicture(ValueError):
+    """A picture of floating-point values, of which nobody can tell what is white."""
+
+    def __init__(self) -> None:
+        super().__init__("pictures of floating-point values have no defined white; convert it to 8 or 16 bits")
+
+
 def to_pixels(image: Image.Image, size: int, channels: int) -> Pixels:
     """Return `image` as uint8 [size, size, channels], upright, over white, scaled to the whole square.
 
     The aspect ratio is not kept: nothing of the picture is cut away. Grey, palette, CMYK and 16-bit pictures are
     converted; `channels` is 3 (RGB) or 1 (grey). A picture that has the right size already is not resampled.
-    `image` itself is turned upright.
+    `image` itself is turned upright. Raises FloatingPointPicture, and what decoders raise for damaged files.
     """
     ImageOps.exif_transpose(image, in_place=True)
     colour = _flatten(image).convert(COLOUR_MODES[channels])
@@ -29,9 +36,9 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> Pixels:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Bring 16-bit grey to 8 bits and put transparency over white. Raises ValueError for floating-point pictures."""
+    """Bring 16-bit grey to 8 bits and put transparency over white. Raises FloatingPointPicture."""
     if image.mode == "F":
-        raise ValueError("pictures of floating-point values have no defined white")
+        raise FloatingPointPicture
     if image.mode.startswith("I"):
         # Pillow would clip at 255; 65535 / 257 = 255 maps the whole 16-bit range onto 8 bits.
         values = np.asarray(image).astype(np.int64) // 257
