@@ -45,7 +45,7 @@ ANSWER = {
     "required": ["model", "engine", "predictions"],
     "properties": {
         "model": {"type": "object", "properties": {"name": {"type": "string"}, "version": {"type": "string"}}},
-        "engine": {"type": "string"},
+        "engine": {"type": "string", "description": "In use now; a batch that fails on it is run by its fallback."},
         "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}},
     },
 }
