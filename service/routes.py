@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from service import json_body, pages
 from service.access import Access
-from service.answers import DEFAULT_TOP_K
+from service.answers import default_top_k
 from service.classify import Upload, classify
 from service.errors import HANDLERS, Problem
 from service.images import foreign_format
@@ -121,7 +121,7 @@ async def get_metrics(request: Request) -> Response:
 def _top_k(given: Any, classes: int) -> int:
     """How many classes to tell, from a query, a form or JSON. Raises Problem."""
     if given is None:
-        return min(DEFAULT_TOP_K, classes)
+        return default_top_k(classes)
     text = str(given) if type(given) is int else given
     if not (
         isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= classes
