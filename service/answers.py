@@ -11,10 +11,14 @@ from service.images import decode
 from training.energy import is_unknown
 from training.pixels import Pixels
 
-# How many classes are told where nobody says otherwise; fewer where the model has fewer.
 DEFAULT_TOP_K = 3
 # Float32 carries seven digits; more would be noise in the answer.
 DIGITS = 6
+
+
+def default_top_k(classes: int) -> int:
+    """How many of a model's classes are told where nobody says otherwise."""
+    return min(DEFAULT_TOP_K, classes)
 
 
 def attempt(content: bytes, bundle: Bundle, max_pixels: int) -> Pixels | PictureError:

@@ -6,13 +6,12 @@ from PIL import Image
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
 from service.errors import PictureError, TooManyPixelsError
-from training.pixels import Pixels, to_pixels
+from training.pixels import FloatingPointPicture, Pixels, to_pixels
 
 # Formats with a decoder that is meant for untrusted input; the content decides, never the file's name.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 # First bytes of what people send in place of a picture.
 FOREIGN = {
-    b"%PDF-": "a PDF document",
     b"PK\x03\x04": "a ZIP archive",
     b"PK\x05\x06": "a ZIP archive",
     b"\x1f\x8b": "a gzip archive",
@@ -23,8 +22,8 @@ FOREIGN = {
     b"\x28\xb5\x2f\xfd": "a zstd archive",
 }
 TAR_MAGIC, TAR_PLACE = b"ustar", 257
-# An SVG may have a byte order mark, comments and a document type before its first element.
-SVG_REACH = 1024
+# A PDF may begin with something else, and an SVG with a byte order mark, comments and a document type.
+PDF_MAGIC, PDF_REACH, SVG_REACH = b"%PDF-", 1024, 4096
 
 
 def decode(content: bytes, *, size: int, channels: int, max_pixels: int) -> Pixels:
@@ -45,6 +44,8 @@ def decode(content: bytes, *, size: int, channels: int, max_pixels: int) -> Pixe
             return to_pixels(image, size, channels)
     except PictureError:
         raise
+    except FloatingPointPicture as error:
+        raise PictureError(str(error)) from error
     except Exception as error:  # damaged files make decoders raise nearly anything
         raise PictureError(f"the picture is damaged or cut short ({_short(error)}); send the whole file") from error
 
@@ -56,7 +57,10 @@ def foreign_format(content: bytes) -> str | None:
             return name
     if content[TAR_PLACE : TAR_PLACE + len(TAR_MAGIC)] == TAR_MAGIC:
         return "a tar archive"
-    begin = content[:SVG_REACH].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if PDF_MAGIC in content[:PDF_REACH]:
+        return "a PDF document"
+    # Without its zeros and mark, what an SVG begins with is the same in UTF-16.
+    begin = content[:SVG_REACH].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     return "an SVG drawing" if begin.startswith(b"<") and b"<svg" in begin.lower() else None
 
 

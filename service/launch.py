@@ -50,7 +50,7 @@ def opened(model: str) -> Bundle:
 
 def serve(model: str, port: int) -> None:
     """Become `bentoml serve` of `model` on `port`; returns never. Raises SettingsError for wrong variables."""
-    chosen = from_environment(os.environ)
+    from_environment(os.environ)  # which says what is wrong before anything is stored
     tag = stored(model)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -61,9 +61,7 @@ def serve(model: str, port: int) -> None:
                 f"port {port} cannot be used ({error.strerror}); choose another, e.g. PORT=3001"
             ) from error
     print(f"serving {tag} on http://localhost:{port}", flush=True)
-    # Requests that have begun by then are ended, so that one client cannot hold up the stop.
-    grace = ["--timeout-graceful-shutdown", str(chosen.shutdown_seconds)]
-    command = [*BENTOML, "serve", "service.service:AlexNetService", "--port", str(port), *grace]
+    command = [*BENTOML, "serve", "service.service:AlexNetService", "--port", str(port)]
     os.execve(command[0], command, _environment(tag))
 
 

@@ -10,8 +10,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Problem, problem_response
+from service.errors import Problem, on_refusal, problem_response
 from service.serving import Serving
+from service.waiting import Closed
 
 # What BentoML answers itself: probes, and what its clients ask for.
 BENTOML_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/schema.json"})
@@ -54,7 +55,10 @@ def _has_key(headers: Headers, key: str) -> bool:
 
 
 class LastResort:
-    """Turns an error nobody foresaw into one log entry and a problem document; a client that left is no error."""
+    """Turns an error nobody foresaw into one log entry and a problem document, and so a request without more time.
+
+    A client that left is no error.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -68,8 +72,13 @@ class LastResort:
             begun = True
             await send(message)
 
+        serving: Serving = scope["app"].state.serving
         try:
-            await self._app(scope, receive, watch)
+            with serving.grace.request():
+                await self._app(scope, receive, watch)
+        except Closed as error:
+            if not begun:
+                await (await on_refusal(Request(scope), error))(scope, receive, send)
         except ClientDisconnect:
             # Nobody reads it, but BentoML waits at shutdown for every request that was never answered.
             if not begun:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from export.bundle import Bundle
 from service import cores, files, journal, launch, offline, serving, settings, tables
-from service.answers import DEFAULT_TOP_K
+from service.answers import DEFAULT_TOP_K, default_top_k
 from service.metrics import Metrics
 from service.offline import Job, OfflineError, Tally
 from service.settings import Settings
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     chosen = replace(settings.from_environment(os.environ), workers=1)
     bundle = launch.opened(options.model)
     classes = len(bundle.classes)
-    top_k = min(DEFAULT_TOP_K, classes) if options.top_k is None else options.top_k
+    top_k = default_top_k(classes) if options.top_k is None else options.top_k
     if not 1 <= top_k <= classes:
         raise OfflineError(f"--top-k must be from 1 to {classes}, not {top_k}")
     total = sum(1 for _ in files.pictures(options.paths))

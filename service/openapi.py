@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from export.bundle import Bundle
+from service.answers import default_top_k
 from service.errors import REASONS
 from service.settings import Settings
 
@@ -45,7 +46,7 @@ ANSWER = {
     "required": ["model", "engine", "predictions"],
     "properties": {
         "model": {"type": "object", "properties": {"name": {"type": "string"}, "version": {"type": "string"}}},
-        "engine": {"type": "string"},
+        "engine": {"type": "string", "description": "In use now; a batch that fails on it is run by its fallback."},
         "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}},
     },
 }
@@ -91,7 +92,8 @@ def _classes(bundle: Bundle) -> str:
 
 
 def _classify(bundle: Bundle, settings: Settings) -> dict[str, Any]:
-    top_k = {"type": "integer", "minimum": 1, "maximum": len(bundle.classes), "default": min(3, len(bundle.classes))}
+    classes = len(bundle.classes)
+    top_k = {"type": "integer", "minimum": 1, "maximum": classes, "default": default_top_k(classes)}
     form = {"type": "object", "required": ["images"], "properties": {"images": FILES, "top_k": top_k}}
     body = {"type": "object", "required": ["images"], "properties": {"images": BASE64_FILES, "top_k": top_k}}
     limits = f"{settings.max_pictures} pictures, {settings.max_body_mib} MiB, {settings.max_megapixels} megapixels each"

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from service import form, json_body, pages
 from service.access import Access
-from service.answers import DEFAULT_TOP_K
+from service.answers import default_top_k
 from service.classify import Upload, classify
 from service.errors import HANDLERS, Problem
 from service.form import PART, Asked
@@ -53,10 +53,7 @@ def build_app() -> Starlette:
 async def post_classify(request: Request) -> Response:
     """Classify the pictures of a multipart form or a JSON body, or the one picture that is the body."""
     serving: Serving = request.app.state.serving
-    if serving.requests.locked():
-        detail = f"{serving.settings.max_requests} requests are being answered; try again"
-        raise Problem("too_many_requests", detail, retry_after=1.0)
-    async with serving.requests:
+    with serving.admission.admit(request.client and request.client.host):
         deadline = time.monotonic() + serving.settings.request_seconds
         asked = await _asked(await whole(request, serving.settings.max_body_bytes, deadline), serving.settings)
         top_k = _top_k(request.query_params.get("top_k", asked.top_k), len(serving.bundle.classes))
@@ -125,7 +122,7 @@ async def get_metrics(request: Request) -> Response:
 def _top_k(given: Any, classes: int) -> int:
     """How many classes to tell, from a query, a form or JSON. Raises Problem."""
     if given is None:
-        return min(DEFAULT_TOP_K, classes)
+        return default_top_k(classes)
     text = str(given) if type(given) is int else given
     if not (
         isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= classes

@@ -13,7 +13,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
 from export import bundle
-from service import access, layers, routes, serving, settings, tracing
+from service import access, layers, routes, serving, settings, stopping, tracing
 from service.answers import DEFAULT_TOP_K
 from service.classify import Upload
 from service.cores import plan
@@ -82,6 +82,8 @@ class AlexNetService:
     async def start(self) -> None:
         """Begin to serve, before BentoML says that the worker is ready."""
         app.state.serving = serving.start(self._engines, PLAN, self._bundle, SETTINGS, self._metrics)
+        # What BentoML runs at shutdown it runs after the last request, however long that takes.
+        stopping.after_signal(SETTINGS.shutdown_seconds, app.state.serving.grace.end)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

@@ -1,6 +1,5 @@
 """What stands behind the routes: a bundle, its engines, the batcher before them, and how these begin and end."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from anyio import CapacityLimiter, to_thread
 from export.bundle import Bundle
 from export.tuning import Tuning
 from service import choice, engines
+from service.admission import Admission
 from service.batcher import Batcher, Limits
 from service.choice import Choice
 from service.cores import Plan
@@ -20,6 +20,7 @@ from service.engines import Engine
 from service.failover import Failover, Policy
 from service.metrics import Metrics
 from service.settings import Settings
+from service.stopping import Grace
 from service.warming import ready
 
 # How long a batch may hold up the loop of a worker: about as long as the interpreter lets a thread wait for it (5 ms).
@@ -48,7 +49,8 @@ class Serving:
     settings: Settings
     metrics: Metrics
     decoders: CapacityLimiter
-    requests: asyncio.Semaphore
+    admission: Admission
+    grace: Grace
     since: str
 
 
@@ -76,9 +78,9 @@ def start(loaded: Engines, planned: Plan, bundle: Bundle, settings: Settings, me
     failover = loaded.failover
     batcher = Batcher(failover.run, shape, limits, metrics, run_here=failover.attempt)
     decoders = CapacityLimiter(planned.decoders)
-    requests = asyncio.Semaphore(settings.max_requests)
+    admission = Admission(settings.max_requests, settings.max_requests_per_client)
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    return Serving(bundle, loaded, batcher, settings, metrics, decoders, requests, since)
+    return Serving(bundle, loaded, batcher, settings, metrics, decoders, admission, Grace(), since)
 
 
 async def stop(serving: Serving) -> None:

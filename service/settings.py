@@ -94,6 +94,11 @@ class Settings:
         20, _number(1, 3600), "how long a request may take, from its first byte to the engine, in seconds"
     )
     max_requests: int = _setting(256, _number(1, 100_000), "requests that a worker answers at once")
+    max_requests_per_client: int | None = _setting(
+        None,
+        _number(1, 100_000),
+        "of these, requests of one address; without it there is no such limit, as a proxy's address is that of all",
+    )
     max_batch: int = _setting(64, _number(1, 1024), "most pictures in one call of the engine")
     max_queue: int = _setting(1024, _number(1, 100_000), "pictures that may wait for a worker's engine")
     max_wait_ms: int = _setting(

@@ -16,12 +16,20 @@ COLOUR_MODES = {1: "L", 3: "RGB"}
 GAP = 3
 
 
+class FloatingPointPicture(ValueError):
+    """A picture of floating-point values, of which nobody can tell what is white."""
+
+    def __init__(self) -> None:
+        super().__init__("pictures of floating-point values have no defined white; convert it to 8 or 16 bits")
+
+
 def to_pixels(image: Image.Image, size: int, channels: int) -> Pixels:
     """Return `image` as uint8 [size, size, channels], upright, over white, scaled to the whole square.
 
     The aspect ratio is not kept: nothing of the picture is cut away. Grey, palette, CMYK and 16-bit pictures are
     converted; `channels` is 3 (RGB) or 1 (grey). A picture that has the right size already is not resampled.
     `image` itself is turned upright, and a large JPEG that is not decoded yet will be at a smaller size.
+    Raises FloatingPointPicture, and what decoders raise for damaged files.
     """
     # JPEG's own decoder shrinks by 2, 4 or 8 for a fraction of the time, as long as what it leaves is large enough.
     image.draft(None, (GAP * size, GAP * size))
@@ -33,9 +41,9 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> Pixels:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Bring 16-bit grey to 8 bits and put transparency over white. Raises ValueError for floating-point pictures."""
+    """Bring 16-bit grey to 8 bits and put transparency over white. Raises FloatingPointPicture."""
     if image.mode == "F":
-        raise ValueError("pictures of floating-point values have no defined white")
+        raise FloatingPointPicture
     if image.mode.startswith("I"):
         # Pillow would clip at 255; 65535 / 257 = 255 maps the whole 16-bit range onto 8 bits.
         values = np.asarray(image).astype(np.int64) // 257

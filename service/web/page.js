@@ -29,7 +29,7 @@ const describe = async () => {
 const show = (prediction, file) => {
   const item = made("li", "", found("results"));
   const picture = made("img", "", item);
-  picture.alt = file.name;
+  picture.alt = ""; // its name stands beside it, also where a browser cannot show the file
   picture.addEventListener("load", () => URL.revokeObjectURL(picture.src), { once: true });
   picture.src = URL.createObjectURL(file);
   const text = made("div", "", item);

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import GOLDEN, SHIPPED
-from tests.e2e.server import PATIENCE, SERVICE, Server, environment, run, running
+from tests.e2e.server import BENTOML, PATIENCE, SERVICE, Server, environment, run, running, store
 
 KEY = "0123456789abcdef"
 BEARER = {"authorization": f"Bearer {KEY}"}
@@ -110,4 +111,24 @@ def test_a_server_that_is_asked_to_stop_answers_what_it_has_begun(tmp_path: Path
             server.process.send_signal(signal.SIGTERM)
             labels = [prediction["label"] for prediction in answer.result().json()["predictions"]]
         assert labels == ["cat"] * 100
+        assert server.process.wait(PATIENCE) == 0
+
+
+def test_a_server_that_is_asked_to_stop_refuses_what_does_not_come_to_an_end(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    tag = store(SHIPPED, home)
+    settings = {"ALEXNET_MODEL": tag, "ALEXNET_ENGINE": "onnx-cpu", "ALEXNET_WORKERS": "1"}
+    env = environment(home, **settings, ALEXNET_SHUTDOWN_SECONDS="1", ALEXNET_REQUEST_SECONDS="3600")
+    with (
+        running([*BENTOML, "serve", "service.service:AlexNetService"], env, tmp_path / "server.log") as server,
+        socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), PATIENCE) as client,
+    ):
+        client.sendall(b"POST /classify HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n1234")
+        # The one worker has begun with the first request when it answers this one.
+        assert server.ask("GET", "/model").status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        with client.makefile("rb") as answer:
+            told = answer.read()
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert b"the server stops, and had no more time for this request" in told
         assert server.process.wait(PATIENCE) == 0

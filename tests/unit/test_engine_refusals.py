@@ -9,7 +9,7 @@ import torch
 
 from export.bundle import Bundle
 from export.tuning import Tuning
-from service import contract, engines
+from service import binding, contract, engines
 from service.engines import EngineError, OnnxEngine, TorchEngine
 from tests.unit.fakes import BUNDLE
 
@@ -38,6 +38,7 @@ def cuda_session(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     monkeypatch.setattr(contract, "broken", lambda *_: None)
+    monkeypatch.setattr(binding, "pinned_or_pageable", lambda: binding.pageable)
     return session
 
 

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from bentoml._internal.container import generate
 
-from service.settings import Settings
 from tests.unit.manifests import DEPLOY, manifests
 
 DOCKERFILE = (DEPLOY / "image" / "Dockerfile").read_text()
@@ -44,10 +43,6 @@ def test_the_user_is_the_one_that_kubernetes_asks_for() -> None:
     (deployment,) = [document for document in manifests("base") if document["kind"] == "Deployment"]
     context = deployment["spec"]["template"]["spec"]["securityContext"]
     assert instruction("USER") == f"{context['runAsUser']}:{context['runAsGroup']}"
-
-
-def test_it_stops_within_the_seconds_of_the_settings() -> None:
-    assert json.loads(instruction("CMD")) == ["serve", "--timeout-graceful-shutdown", str(Settings.shutdown_seconds)]
 
 
 @contextmanager

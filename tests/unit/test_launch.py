@@ -97,14 +97,12 @@ def test_serving_becomes_bentoml_with_the_exact_tag(
 ) -> None:
     monkeypatch.setenv("ALEXNET_MODEL", "alexnet:another")
     monkeypatch.setenv("ALEXNET_ENGINE", "onnx-cpu")
-    monkeypatch.setenv("ALEXNET_SHUTDOWN_SECONDS", "7")
     port = free_port()
     with pytest.raises(Replaced) as replaced:
         launch.serve(str(tiny_bundle.directory), port)
 
     assert replaced.value.path == sys.executable
-    serving = [*BENTOML, "serve", "service.service:AlexNetService", "--port", str(port)]
-    assert replaced.value.command == [*serving, "--timeout-graceful-shutdown", "7"]
+    assert replaced.value.command == [*BENTOML, "serve", "service.service:AlexNetService", "--port", str(port)]
     environment = replaced.value.environment
     assert environment["ALEXNET_MODEL"] == tag_of(tiny_bundle)
     assert environment["ALEXNET_ENGINE"] == "onnx-cpu"

@@ -82,8 +82,17 @@ def test_more_requests_at_once_than_allowed_are_refused() -> None:
         return await post(2)
 
     refused = held(test, max_requests=1)
-    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert refused.json()["detail"] == "1 requests are being answered; try again"
+
+
+def test_more_requests_of_one_client_at_once_than_allowed_are_its_own_fault() -> None:
+    async def test(_engine: HeldEngine, post: Post, _app: Starlette) -> httpx.Response:
+        return await post(2)
+
+    refused = held(test, max_requests_per_client=1)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert refused.json()["detail"] == "1 requests of this client are being answered; try again"
 
 
 def test_more_pictures_than_may_ever_wait_are_too_large() -> None:

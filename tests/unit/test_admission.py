@@ -1,0 +1,46 @@
+"""How many requests are answered at once, of all clients and of each."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from service.admission import Admission
+from service.errors import Problem
+
+
+def reasons(admission: Admission, *clients: str | None) -> list[str]:
+    """What becomes of requests of these clients that come one after another and stay."""
+
+    def ask(client: str | None) -> str:
+        try:
+            inside.enter_context(admission.admit(client))
+        except Problem as problem:
+            return problem.reason
+        return "in"
+
+    with ExitStack() as inside:
+        return [ask(client) for client in clients]
+
+
+def test_one_client_may_have_all_places_where_nothing_else_is_said() -> None:
+    assert reasons(Admission(2, None), "a", "a", "a", "b") == ["in", "in", "overloaded", "overloaded"]
+
+
+def test_a_client_with_its_share_leaves_the_rest_to_others() -> None:
+    assert reasons(Admission(3, 1), "a", "a", "b", "b", "c") == ["in", "too_many_requests"] * 2 + ["in"]
+
+
+def test_who_has_its_share_of_a_full_server_is_told_of_its_share() -> None:
+    assert reasons(Admission(1, 1), "a", "a", "b") == ["in", "too_many_requests", "overloaded"]
+
+
+def test_clients_without_an_address_are_one_client() -> None:
+    assert reasons(Admission(3, 1), None, None) == ["in", "too_many_requests"]
+
+
+def test_a_request_that_ends_gives_its_place_back_however_it_ends() -> None:
+    admission = Admission(2, 1)
+    for _ in range(3):
+        with pytest.raises(KeyError), admission.admit("a"):
+            raise KeyError
+    assert reasons(admission, "a", "b") == ["in", "in"]
