@@ -59,14 +59,10 @@ def _predictions(outputs: Outputs, bundle: Bundle, top_k: int) -> list[dict[str,
 
     Equal probabilities keep the order of the classes.
     """
-    best = np.argsort(-outputs.probabilities, axis=1, kind="stable")[:, :top_k]
-    probabilities = np.take_along_axis(outputs.probabilities, best, axis=1)
+    classes, best = bundle.classes, np.argsort(-outputs.probabilities, axis=1, kind="stable")[:, :top_k]
     tops = [
-        [
-            {"label": bundle.classes[i], "class_id": i, "probability": round(probability, DIGITS)}
-            for i, probability in zip(*row, strict=True)
-        ]
-        for row in zip(best.tolist(), probabilities.tolist(), strict=True)
+        [{"label": classes[i], "class_id": i, "probability": round(row[i], DIGITS)} for i in places]
+        for places, row in zip(best.tolist(), outputs.probabilities.tolist(), strict=True)
     ]
     threshold = bundle.energy_threshold
     if threshold is None:

@@ -73,6 +73,7 @@ class Batcher:
         self._running: Batch = []  # in the engine
         self._start_handle: asyncio.Handle | None = None
         self._recent_pictures = self._recent_seconds = 0.0
+        self._observed = 0  # the length of the line that the observer knows
         self._closed = False
         self._idle, self._stopped = asyncio.Event(), asyncio.Event()
         # A queue and a callback take half the time of run_in_executor for the way there and back.
@@ -94,7 +95,8 @@ class Batcher:
         if deadline is not None:
             request.alarm = self._loop.call_later(deadline - now, self._expire, request)
         self._line.add(request)
-        self._observe_queue()
+        if self._running or self._limits.max_wait_ms:
+            self._observe_queue()  # else it goes to the engine at once
         self._idle.clear()
         self._start_soon()
         try:
@@ -143,8 +145,9 @@ class Batcher:
         return ahead * self._recent_seconds / self._recent_pictures
 
     def _observe_queue(self) -> None:
-        if self._observer:
-            self._observer.queued(self._line.pictures)
+        if self._observer and self._observed != self._line.pictures:
+            self._observed = self._line.pictures
+            self._observer.queued(self._observed)
 
     def _expire(self, request: Request) -> None:
         self._line.expire(request)

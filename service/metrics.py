@@ -5,13 +5,20 @@ Labels take few values: the worker, templates of routes, reasons of the table in
 
 import os
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 # From a small picture on a fast machine to the deadline of a request.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 PICTURES = tuple(float(1 << power) for power in range(11))
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # of files that all workers' metrics are merged from, where BentoML set it
 METHODS = frozenset({"GET", "HEAD", "POST"})
+
+
+def _once_the_process() -> None:
+    """Let prometheus_client ask once and not at every change for the process it is in: a worker never forks."""
+    name = f"{os.getpid()}-alexnet"  # a file of its own, as BentoML may have made one by the number alone
+    values.ValueClass = values.MultiProcessValue(lambda: name)
 
 
 class Metrics:
@@ -22,6 +29,8 @@ class Metrics:
 
     def __init__(self, worker: str, registry: CollectorRegistry = REGISTRY) -> None:
         self.worker, self._registry = worker, registry
+        if DIRECTORY in os.environ:
+            _once_the_process()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"alexnet_{name}", text, ["worker", *labels], registry=registry)
@@ -95,7 +104,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """In the format of Prometheus: of all workers that share PROMETHEUS_MULTIPROC_DIR, where BentoML set it."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        if DIRECTORY not in os.environ:
             return generate_latest(self._registry)
         merged = CollectorRegistry()
         MultiProcessCollector(merged)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 import onnxruntime
+import orjson
 from anyio import to_thread
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -25,8 +26,7 @@ from service.form import PART, Asked
 from service.images import foreign_format
 from service.layers import ApiKey, LastResort
 from service.serving import Serving
-from service.settings import Settings
-from service.uploads import media_type, while_connected, whole
+from service.uploads import body_of, media_type, while_connected
 
 LIBRARIES = ("bentoml", "numpy", "pillow")
 # What `curl --data-binary` sends when nobody names a type.
@@ -55,23 +55,25 @@ async def post_classify(request: Request) -> Response:
     serving: Serving = request.app.state.serving
     with serving.admission.admit(request.client and request.client.host):
         deadline = time.monotonic() + serving.settings.request_seconds
-        asked = await _asked(await whole(request, serving.settings.max_body_bytes, deadline), serving.settings)
+        body = await body_of(request, serving.settings.max_body_bytes, deadline)
+        asked = await _asked(request, body, serving.settings.max_pictures)
         top_k = _top_k(request.query_params.get("top_k", asked.top_k), len(serving.bundle.classes))
         async with while_connected(request.receive):
-            return JSONResponse(await answer(asked.uploads, serving, top_k, deadline))
+            answered = await answer(asked.uploads, serving, top_k, deadline)
+        return Response(orjson.dumps(answered), media_type="application/json")
 
 
-async def _asked(request: Request, settings: Settings) -> Asked:
+async def _asked(request: Request, body: bytes, max_pictures: int) -> Asked:
     kind = media_type(request)
     if kind == "multipart/form-data":
-        return form.parse(request.headers["content-type"], await request.body(), settings.max_pictures)
+        return form.parse(request.headers["content-type"], body, max_pictures)
     if kind == "application/json":
         # In a thread, as megabytes of base64 would hold up everybody else's requests.
-        return await to_thread.run_sync(json_body.parse, await request.body(), settings.max_pictures)
+        return await to_thread.run_sync(json_body.parse, body, max_pictures)
     if kind not in RAW_TYPES and not kind.startswith("image/"):
         accepted = f"send multipart/form-data with '{PART}' parts, application/json, or one picture as the body"
         raise Problem("unsupported", f"{kind} is not accepted; {accepted}")
-    return Asked([Upload(None, await request.body())])
+    return Asked([Upload(None, body)])
 
 
 async def answer(uploads: Sequence[Upload], serving: Serving, top_k: int, deadline: float) -> dict[str, Any]:

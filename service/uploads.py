@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 from service.errors import Problem
 
@@ -16,11 +16,18 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def whole(request: Request, limit: int, deadline: float) -> Request:
-    """The request with its body read, of up to `limit` bytes. Raises Problem, and ClientDisconnect."""
-    limited = Request(request.scope, _limit_body(request, limit))
-    await _read_body(limited, deadline)
-    return limited
+async def body_of(request: Request, limit: int, deadline: float) -> bytes:
+    """The whole body, of up to `limit` bytes. Raises Problem, and ClientDisconnect.
+
+    It is not waited for longer than to the `deadline`: a server that is to stop waits for its open requests.
+    """
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(deadline - started):
+            return await _received(request, limit)
+    except TimeoutError:
+        detail = f"the request did not arrive within {deadline - started:.0f} s; send it faster or in parts"
+        raise Problem("slow_request", detail) from None
 
 
 @asynccontextmanager
@@ -49,31 +56,23 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
         watcher.cancel()
 
 
-def _limit_body(request: Request, limit: int) -> Receive:
-    """A `receive` that refuses a body larger than `limit` bytes, announced or not."""
-    too_large = Problem("too_large", f"the request is larger than {limit:,} bytes; send fewer or smaller files")
+async def _received(request: Request, limit: int) -> bytes:
+    """The body as it arrives; refused as soon as it is larger than `limit` bytes, announced or not."""
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
-        raise too_large
-    received = 0
-
-    async def receive() -> Message:
-        nonlocal received
+        raise _too_large(limit)
+    chunks, received = [], 0
+    while True:
         message = await request.receive()
-        received += len(message.get("body", b""))
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        received += len(chunks[-1])
         if received > limit:
-            raise too_large
-        return message
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
 
-    return receive
 
-
-async def _read_body(request: Request, deadline: float) -> None:
-    """Wait for the whole body, but not for ever: a server that is to stop waits for its open requests."""
-    started = time.monotonic()
-    try:
-        async with asyncio.timeout(deadline - started):
-            await request.body()
-    except TimeoutError:
-        detail = f"the request did not arrive within {deadline - started:.0f} s; send it faster or in parts"
-        raise Problem("slow_request", detail) from None
+def _too_large(limit: int) -> Problem:
+    return Problem("too_large", f"the request is larger than {limit:,} bytes; send fewer or smaller files")

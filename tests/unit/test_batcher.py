@@ -220,16 +220,16 @@ def test_an_observer_is_told_lengths_waits_and_batches() -> None:
         async with batching(engine := TimedEngine(5), seen, clock, max_batch=2) as batcher:
             await submitted(batcher, 1)
             await engine.next_batch()
-            assert seen.lengths == [1, 0]
+            assert seen.lengths == []
             split = await submitted(batcher, 2, 3, 4)
             failing = await submitted(batcher, 5)
             gone = await submitted(batcher, 6)
             gone.cancel()
             await settled()
-            assert seen.lengths == [1, 0, 3, 4, 5, 4]
+            assert seen.lengths == [3, 4, 5, 4]
             engine.go_on(3)
             await ends_of(split, failing)
-            assert seen.lengths == [1, 0, 3, 4, 5, 4, 2, 0, 0]
+            assert seen.lengths == [3, 4, 5, 4, 2, 0]
             # The first did not wait; the others until the batches of one and of two pictures had run.
             assert seen.waits == [0, 0.75, 0.75]
             assert seen.batches == [(1, 0.25), (2, 0.5), (2, 0.5)]

@@ -167,7 +167,7 @@ class CourseOfEvents(RuleBasedStateMachine):
             assert await self.engine.next_batch() == [number for _, number in self.inside]
             self.started = False
         await settled()
-        assert self.seen.lengths[-1] == len(self.waiting)
+        assert (self.seen.lengths or [0])[-1] == len(self.waiting)
         for request in self.requests:
             request.check()
 
