@@ -195,7 +195,7 @@ class Batcher:
         """Whether so many pictures should run on the loop, by the recent pace."""
         if not self._recent_pictures:
             return False
-        return pictures * self._recent_seconds <= self._limits.here_seconds * self._recent_pictures
+        return pictures * self._recent_seconds < self._limits.here_seconds * self._recent_pictures
 
     def _finish(self, result: Outputs | BaseException, seconds: float) -> None:
         """Take back what became of the batch in the engine."""

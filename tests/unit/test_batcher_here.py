@@ -44,7 +44,7 @@ async def one_by_one(batcher: Batcher, *sizes: int) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "on_loop"),
-    [(0.0, [False, False, False, False]), (0.25, [False, True, False, True]), (0.5, [False, True, True, True])],
+    [(0.0, [False, False, False, False]), (0.375, [False, True, False, True]), (0.75, [False, True, True, True])],
 )
 def test_a_batch_runs_on_the_loop_where_the_pace_so_far_says_that_it_is_short(
     seconds: float, on_loop: list[bool]
