@@ -5,7 +5,9 @@ is, from the same places. A worker that dies is begun again, and what it had in 
 """
 
 import json
+import logging
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -71,6 +73,7 @@ def cluster(address: str, bundle: Bundle, chosen: Settings, top_k: int) -> Itera
     """Connect to Ray at `address`, or begin one on this machine where it is "local". Raises RayError."""
     if find_spec("ray") is None:
         raise RayError("--ray needs Ray: install the extra 'ray'")
+    _require_listener(address)
     # Read once, when Ray is imported: it tells its makers nothing.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
@@ -104,6 +107,8 @@ def there(named: Sequence[Path], done: Set[str], workers: Workers) -> Iterator[l
     items = list(_items((share for share in shares(named) if shown(share.path) not in done), workers.files))
     if not items:
         return
+    # It tells of every step; our own bar says how far it is.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
@@ -121,6 +126,17 @@ def there(named: Sequence[Path], done: Set[str], workers: Workers) -> Iterator[l
             yield [row for row in _rows(batch["row"]) if row["filename"] not in done]
     except Failure as error:
         raise RayError(f"the workers failed ({type(error).__name__}: {error})") from error
+
+
+def _require_listener(address: str) -> None:
+    """Raise RayError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise RayError(f"there is no Ray at {address} ({error})") from error
 
 
 def _rows(texts: Iterable[str]) -> Iterator[Row]:

@@ -169,7 +169,8 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @needs_ray
-def test_where_there_is_no_ray_it_is_refused() -> None:
-    told = "there is no Ray at nonsense"
-    with pytest.raises(RayError, match=told), ray_classify.cluster("nonsense", BUNDLE, Settings(), 3):
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
+def test_where_there_is_no_ray_it_is_refused(address: str) -> None:
+    told = f"there is no Ray at {address}"
+    with pytest.raises(RayError, match=told), ray_classify.cluster(address, BUNDLE, Settings(), 3):
         pass
