@@ -18,10 +18,10 @@ DRIVER := $(shell command -v nvidia-smi || ls /proc/driver/nvidia/version 2>/dev
 SERVING := .venv/serving-$(if $(DRIVER),cuda,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test setup train export bento image bench check
+.PHONY: help serve test setup train export bento image image-test bench check
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(SERVING) ## serve a bundle on PORT (MODEL=DIR or TAG, default: the shipped one)
 	@$(PY) -m service serve --model '$(MODEL)' --port '$(PORT)'
@@ -47,6 +47,9 @@ bento: .venv/everything ## build a Bento with MODEL inside (FLAVOUR=gpu or cpu; 
 
 image: .venv/everything ## build a container image of it (BACKEND=docker, podman or buildah)
 	$(PY) -m service image --model '$(MODEL)' --flavour '$(FLAVOUR)' --fallback '$(FALLBACK)' --openvino '$(OPENVINO)' --backend '$(BACKEND)'
+
+image-test: .venv/everything ## build the image for the CPU, run it in a container, ask it and look at it (BACKEND=...)
+	$(PY) -m benchmarks.image --model '$(MODEL)' --backend '$(BACKEND)'
 
 bench: .venv/everything ## compare engines on MODEL, and ways of training, each in one run
 	$(PY) -m benchmarks.inference --model '$(MODEL)'

@@ -4,9 +4,8 @@ What is kept of a file is its answer alone, and that goes to the journal after e
 the pictures, and a run that was stopped goes on after its last batch.
 """
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,40 +16,25 @@ from typing import TypeAlias
 import numpy as np
 
 from export.bundle import Bundle, Outputs
-from service import files, journal, tables
+from service import journal, tables
 from service.answers import answers, attempt, good
 from service.errors import PictureError
 from service.journal import Row
+from service.offline_job import Job
+from service.sources import Source, shares, sources
 from training.pixels import Pixels
 
 # Batches that are decoded, or in work, while the engine runs.
 AHEAD = 2
 MOST_NAMED = 20  # of the bad files at the end
 
-Run: TypeAlias = Callable[[Pixels], Outputs]
 Decoded: TypeAlias = tuple[str, Pixels | PictureError]
+# Answers for named files and folders, but for the pictures of these names: in their order, some at a time.
+Way: TypeAlias = Callable[[Sequence[Path], Set[str]], Iterator[list[Row]]]
 
 
 class OfflineError(Exception):
     """The run cannot begin or go on; the message says why."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to do: with which model, and within which limits."""
-
-    bundle: Bundle
-    run: Run  # the engine, on uint8 [N, H, W, C]
-    top_k: int
-    batch: int  # pictures in one call of the engine
-    threads: int  # that decode
-    max_bytes: int  # of a file
-    max_pixels: int  # of a picture
-
-    def header(self) -> Row:
-        """What must be the same in a run that goes on."""
-        model = f"{self.bundle.name}:{self.bundle.version}"
-        return {"journal": 1, "model": model, "top_k": self.top_k, "folder": str(Path.cwd())}
 
 
 @dataclass
@@ -72,16 +56,20 @@ class Tally:
             yield row
 
 
-def to_table(named: Sequence[Path], job: Job, out: Path, advance: Callable[[int], None]) -> Tally:
+def header(bundle: Bundle, top_k: int) -> Row:
+    """What must be the same in a run that goes on."""
+    return {"journal": 1, "model": f"{bundle.name}:{bundle.version}", "top_k": top_k, "folder": str(Path.cwd())}
+
+
+def to_table(named: Sequence[Path], way: Way, run: Row, out: Path, advance: Callable[[int], None]) -> Tally:
     """Classify what the journal beside `out` lacks, then make `out` of it; `advance` is told of files that are done.
 
-    Raises PathError, JournalError, OSError and OfflineError; the journal then keeps what was done.
+    `run` is its header. Raises JournalError, OSError and what `way` raises; the journal then keeps what was done.
     """
     kept = journal_of(out)
-    done = journal.open_or_begin(kept, job.header())
+    done = journal.open_or_begin(kept, run)
     advance(len(done))
-    wanted = (path for path in files.pictures(named) if shown(path) not in done)
-    for rows in classified(wanted, job):
+    for rows in way(named, done):
         journal.append(kept, rows)
         advance(len(rows))
     tally = Tally()
@@ -95,20 +83,25 @@ def journal_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.journal")
 
 
-def to_lines(named: Sequence[Path], job: Job, emit: Callable[[bytes], object], advance: Callable[[int], None]) -> Tally:
-    """Classify everything and `emit` a line of JSON for each file. Raises PathError and OfflineError."""
+def to_lines(named: Sequence[Path], way: Way, emit: Callable[[bytes], object], advance: Callable[[int], None]) -> Tally:
+    """Classify everything and `emit` a line of JSON for each file. Raises what `way` raises."""
     tally = Tally()
-    for rows in classified(files.pictures(named), job):
+    for rows in way(named, frozenset()):
         emit(b"".join(map(journal.line, tally.count(rows))))
         advance(len(rows))
     return tally
 
 
-def classified(paths: Iterable[Path], job: Job) -> Iterator[list[Row]]:
-    """The answers for the files, in their order, a batch at a time. Raises OfflineError where the engine fails."""
+def here(named: Sequence[Path], done: Set[str], job: Job) -> Iterator[list[Row]]:
+    """The way that is this process alone. Raises PathError, SourceError and OfflineError."""
+    return classified((source for source in sources(shares(named)) if source.name not in done), job)
+
+
+def classified(given: Iterable[Source], job: Job) -> Iterator[list[Row]]:
+    """The answers for pictures, in their order, a batch at a time. Raises OfflineError where the engine fails."""
     pool = ThreadPoolExecutor(job.threads, thread_name_prefix="decoder")
     try:
-        decoded = _ahead(pool, partial(_decoded, job=job), paths, AHEAD * job.batch)
+        decoded = _ahead(pool, partial(_decoded, job=job), given, AHEAD * job.batch)
         while batch := list(islice(decoded, job.batch)):
             names, pictures = zip(*batch, strict=True)
             usable = good(pictures)
@@ -116,11 +109,6 @@ def classified(paths: Iterable[Path], job: Job) -> Iterator[list[Row]]:
             yield answers(names, pictures, outputs, job.bundle, job.top_k)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def shown(path: Path) -> str:
-    """A path as text that every format can hold: bytes that are no UTF-8 are written as \\xNN."""
-    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _run(pictures: list[Pixels], job: Job, first: str) -> Outputs:
@@ -132,31 +120,35 @@ def _run(pictures: list[Pixels], job: Job, first: str) -> Outputs:
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[Path], Decoded], paths: Iterable[Path], most: int
+    pool: ThreadPoolExecutor, work: Callable[[Source], Decoded], given: Iterable[Source], most: int
 ) -> Iterator[Decoded]:
-    """`work` of every path, in their order; up to `most` are done, or in work, before they are asked for."""
+    """`work` of every source, in their order; up to `most` are done, or in work, before they are asked for."""
     waiting: deque[Future[Decoded]] = deque()
-    for path in paths:
-        waiting.append(pool.submit(work, path))
+    for source in given:
+        waiting.append(pool.submit(work, source))
         if len(waiting) > most:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-def _decoded(path: Path, job: Job) -> Decoded:
-    return shown(path), _picture(path, job)
+def _decoded(source: Source, job: Job) -> Decoded:
+    content = source.content
+    found = _content(content, job.max_bytes) if isinstance(content, Path) else content
+    if isinstance(found, PictureError):
+        return source.name, found
+    if len(found) > job.max_bytes:
+        return source.name, PictureError(f"the file is larger than {job.max_bytes:,} bytes; scale the picture down")
+    return source.name, attempt(found, job.bundle, job.max_pixels)
 
 
-def _picture(path: Path, job: Job) -> Pixels | PictureError:
+def _content(path: Path, most: int) -> bytes | PictureError:
+    """What is in a file, of more than `most` bytes one more than that."""
     try:
         # Before it is opened, as a pipe would wait for somebody to write.
         if not path.is_file():
             return PictureError("this is no plain file, or it is gone")
         with path.open("rb") as file:
-            content = file.read(job.max_bytes + 1)
+            return file.read(most + 1)
     except OSError as error:
         return PictureError(f"the file cannot be read ({error.strerror})")
-    if len(content) > job.max_bytes:
-        return PictureError(f"the file is larger than {job.max_bytes:,} bytes; scale the picture down")
-    return attempt(content, job.bundle, job.max_pixels)

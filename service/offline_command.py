@@ -7,20 +7,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from export.bundle import Bundle
-from service import cores, files, journal, launch, offline, serving, settings, tables
+from service import files, journal, launch, offline, ray_classify, settings, sources, tables
 from service.answers import DEFAULT_TOP_K, default_top_k
-from service.metrics import Metrics
-from service.offline import Job, OfflineError, Tally
+from service.offline import OfflineError, Tally, Way
+from service.offline_job import begun
 from service.settings import Settings
 
-REFUSALS = (files.PathError, journal.JournalError, offline.OfflineError, tables.TableError)
+REFUSALS = (
+    files.PathError,
+    journal.JournalError,
+    offline.OfflineError,
+    ray_classify.RayError,
+    sources.SourceError,
+    tables.TableError,
+)
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +35,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder with all below it")
     parser.add_argument("--out", type=Path, metavar="FILE", help="FILE.parquet, .csv or .jsonl; else lines of JSON")
     parser.add_argument("--top-k", type=int, metavar="K", help=f"classes to tell (default {DEFAULT_TOP_K})")
+    parser.add_argument("--ray", metavar="ADDRESS|local", help="by the workers of a Ray cluster, or of one made here")
     parser.set_defaults(run=run)
 
 
@@ -36,18 +44,18 @@ def run(options: argparse.Namespace) -> int:
     if options.out is not None:
         tables.check(options.out)
     files.check(options.paths)
-    chosen = replace(settings.from_environment(os.environ), workers=1)
+    chosen = settings.from_environment(os.environ)
     bundle = launch.opened(options.model)
     classes = len(bundle.classes)
     top_k = default_top_k(classes) if options.top_k is None else options.top_k
     if not 1 <= top_k <= classes:
         raise OfflineError(f"--top-k must be from 1 to {classes}, not {top_k}")
-    total = sum(1 for _ in files.pictures(options.paths))
+    total = sources.number(options.paths)
     started = time.monotonic()
-    with _job(bundle, chosen, top_k) as job, _progress(total) as advance:
+    with _way(bundle, chosen, top_k, options.ray) as way, _progress(total) as advance:
         try:
-            tally = _results(options, job, advance)
-        except (OfflineError, OSError) as error:
+            tally = _results(options, way, offline.header(bundle, top_k), advance)
+        except (OfflineError, ray_classify.RayError, OSError) as error:
             raise OfflineError(f"{error}{_kept(options.out)}") from error
         except KeyboardInterrupt:
             raise OfflineError(f"stopped{_kept(options.out)}") from None
@@ -55,11 +63,11 @@ def run(options: argparse.Namespace) -> int:
     return 1 if tally.bad else 0
 
 
-def _results(options: argparse.Namespace, job: Job, advance: Callable[[int], None]) -> Tally:
+def _results(options: argparse.Namespace, way: Way, header: journal.Row, advance: Callable[[int], None]) -> Tally:
     if options.out is not None:
-        return offline.to_table(options.paths, job, options.out, advance)
+        return offline.to_table(options.paths, way, header, options.out, advance)
     try:
-        return offline.to_lines(options.paths, job, _print, advance)
+        return offline.to_lines(options.paths, way, _print, advance)
     except BrokenPipeError:
         # Or Python would try once more at its end, and say that it failed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,17 +80,17 @@ def _print(lines: bytes) -> None:
 
 
 @contextmanager
-def _job(bundle: Bundle, chosen: Settings, top_k: int) -> Iterator[Job]:
-    """What to do, with the engine that a service of one worker would have."""
-    planned = cores.plan(chosen)
-    os.environ.update(planned.environment(1))
-    failover = serving.load(chosen, planned, bundle, Metrics("1", CollectorRegistry())).failover
-    print(f"{failover.name} runs {bundle.name}:{bundle.version}", file=sys.stderr)
-    try:
-        limits = (chosen.max_batch, planned.decoders, chosen.max_body_bytes, chosen.max_pixels)
-        yield Job(bundle, failover.run, top_k, *limits)
-    finally:
-        failover.close(chosen.shutdown_seconds)
+def _way(bundle: Bundle, chosen: Settings, top_k: int, ray: str | None) -> Iterator[Way]:
+    """In this process, or by the workers of Ray; tells which engine it is."""
+    model = f"{bundle.name}:{bundle.version}"
+    if ray is not None:
+        with ray_classify.cluster(ray, bundle, chosen, top_k) as workers:
+            print(f"{workers.number} workers of Ray run {model}", file=sys.stderr)
+            yield partial(ray_classify.there, workers=workers)
+        return
+    with begun(bundle, replace(chosen, workers=1), top_k) as job:
+        print(f"{job.engine} runs {model}", file=sys.stderr)
+        yield partial(offline.here, job=job)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
 from export import bundle
-from service import access, layers, routes, serving, settings, stopping, tracing
+from service import access, layers, logs, routes, serving, settings, stopping, tracing
 from service.answers import DEFAULT_TOP_K
 from service.classify import Upload
 from service.cores import plan
@@ -32,6 +32,8 @@ PLAN = plan(SETTINGS)
 
 if SETTINGS.access_log:
     access.log_to_stdout()
+if SETTINGS.json_log:
+    logs.as_json()
 app = routes.build_app()
 
 

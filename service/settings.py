@@ -125,6 +125,7 @@ class Settings:
         0, _number(0, 999_999), "most memory that `onnx-cuda` takes for its arena, in MiB; 0 is no limit"
     )
     access_log: bool = _setting(True, _flag(), "whether every request gives a line of JSON on the standard output")
+    json_log: bool = _setting(False, _flag(), "whether all else in the log is JSON too, as in the image, and not text")
     api_key: str | None = _setting(
         None, _secret(), "what clients must send as `Authorization: Bearer KEY`; probes and `/docs` stay open"
     )

@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from export import bundle
+from export.bundle import Bundle
 from tests.conftest import ROOT
 
 # Generous: a busy machine is slow, and a server that hangs is still found.
@@ -71,6 +73,13 @@ def store(directory: Path, home: Path) -> str:
     return stored.stdout.strip()
 
 
+def another(source: Bundle, directory: Path) -> Bundle:
+    """A bundle with the same files under another name, hence with another version."""
+    document = {key: value for key, value in source.document.items() if key not in {"files", "format_version"}}
+    contents = {name: source.load(name) for name in source.document["files"]}
+    return bundle.write(directory, {**document, "name": "alexnet-newer"}, contents)
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -78,9 +87,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path = ROOT) -> Iterator[Server]:
-    """A server started with `command` and a free port; asked to stop with SIGTERM, it must exit with status 0."""
-    port = free_port()
+def running(
+    command: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path = ROOT, port: int | None = None
+) -> Iterator[Server]:
+    """A server started with `command` and a port, or a free one; asked to stop with SIGTERM, it must exit with 0."""
+    port = port or free_port()
     with log.open("wb") as output:
         # A session of its own, so that whatever is left of it in the end can be ended as one.
         process = subprocess.Popen(

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from export import bundle
 from export.bundle import Bundle
 from tests.conftest import ROOT
-from tests.e2e.server import BENTOML, environment, run, running, store
+from tests.e2e.server import BENTOML, another, environment, run, running, store
 
 BENTOFILE = ROOT / "bentofile.yaml"
 
@@ -32,13 +31,6 @@ class Built:
         return self.home / "bentos" / self.tag.replace(":", "/")
 
 
-def another(source: Bundle, directory: Path) -> Path:
-    """A bundle with the same files under another name, hence with another version."""
-    document = {key: value for key, value in source.document.items() if key not in {"files", "format_version"}}
-    contents = {name: source.load(name) for name in source.document["files"]}
-    return bundle.write(directory, {**document, "name": "alexnet-newer"}, contents).directory
-
-
 @pytest.fixture(scope="module")
 def built(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """`bentoml build` with the tiny model, after which a newer model is stored."""
@@ -53,7 +45,7 @@ def built(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Buil
     done = run(command, environment(home, ALEXNET_MODEL=model))
     assert done.returncode == 0, done.stderr
     tag = done.stdout.strip().removeprefix("__tag__:")
-    newer = store(another(tiny_bundle, folder / "newer"), home)
+    newer = store(another(tiny_bundle, folder / "newer").directory, home)
     assert (home / "models" / "alexnet" / "latest").read_text() == newer.partition(":")[2]
     return Built(tag, home, model)
 

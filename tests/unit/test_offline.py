@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from export.bundle import Bundle, Outputs
 from service import offline
 from service.answers import attempt
 from service.classify import Upload, classify
-from service.offline import Job, OfflineError
+from service.offline import OfflineError, Tally, Way
+from service.offline_job import Job
+from service.sources import Source
 from tests.unit.fakes import BUNDLE, TELLING, BrokenEngine, ChannelEngine, owner, png, serving
 from training.pixels import Pixels
 
@@ -26,7 +29,7 @@ BAD = (b"", b"text", b"%PDF-1.7", png(1)[:45], b"x" * 3000)
 
 
 def job(engine: ChannelEngine, bundle: Bundle = BUNDLE, **changes: Any) -> Job:
-    given = Job(bundle, engine.run, top_k=3, batch=BATCH, threads=2, max_bytes=2000, max_pixels=100)
+    given = Job(bundle, engine.name, engine.run, top_k=3, batch=BATCH, threads=2, max_bytes=2000, max_pixels=100)
     return replace(given, **changes)
 
 
@@ -45,8 +48,16 @@ def told(_: int) -> None:
 def lines(named: Path, given: Job) -> list[dict[str, Any]]:
     """What is printed of a folder."""
     printed: list[bytes] = []
-    offline.to_lines([named], given, printed.append, told)
+    offline.to_lines([named], way(given), printed.append, told)
     return [json.loads(line) for line in b"".join(printed).splitlines()]
+
+
+def way(given: Job) -> Way:
+    return partial(offline.here, job=given)
+
+
+def table(named: list[Path], given: Job, out: Path, advance: Callable[[int], None]) -> Tally:
+    return offline.to_table(named, way(given), offline.header(given.bundle, given.top_k), out, advance)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -125,7 +136,7 @@ def test_a_name_that_is_no_text_is_shown_with_its_bytes(tmp_path: Path) -> None:
 def test_a_table_is_whole_and_its_journal_gone(tmp_path: Path) -> None:
     root, out, engine = folder(tmp_path / "in", png(1), b"", png(2)), tmp_path / "out.jsonl", ChannelEngine()
     done: list[int] = []
-    tally = offline.to_table([root], job(engine), out, done.append)
+    tally = table([root], job(engine), out, done.append)
     assert rows_of(out) == lines(root, job(engine))
     assert (tally.files, tally.bad, tally.named) == (3, 1, [f"{root / '001.png'}: the file is empty"])
     assert sum(done) == 3
@@ -133,7 +144,7 @@ def test_a_table_is_whole_and_its_journal_gone(tmp_path: Path) -> None:
 
 
 def test_of_many_bad_files_the_first_are_named(tmp_path: Path) -> None:
-    tally = offline.to_table([folder(tmp_path / "in", *[b""] * 25)], job(ChannelEngine()), tmp_path / "o.jsonl", told)
+    tally = table([folder(tmp_path / "in", *[b""] * 25)], job(ChannelEngine()), tmp_path / "o.jsonl", told)
     assert (tally.bad, len(tally.named)) == (25, offline.MOST_NAMED)
 
 
@@ -158,11 +169,11 @@ def test_a_run_that_goes_on_does_the_rest_alone_and_ends_as_if_never_stopped(
     out, expected = tmp_path / "out.jsonl", lines(root, job(ChannelEngine()))
     engine, run = failing_at(stopped_in, error)
     with pytest.raises((KeyboardInterrupt, OfflineError)):
-        offline.to_table([root], job(engine, run=run), out, told)
+        table([root], job(engine, run=run), out, told)
     assert not out.exists()
     assert len(engine.batches) == stopped_in - 1
 
-    offline.to_table([root], job(engine, run=run), out, told)
+    table([root], job(engine, run=run), out, told)
     assert rows_of(out) == expected
     assert sum(engine.batches) == len(expected)
 
@@ -177,9 +188,9 @@ def test_a_file_that_came_while_the_run_was_stopped_is_done_too_and_none_twice(t
     root, out = folder(tmp_path / "in", *(png(red) for red in range(2 * BATCH))), tmp_path / "out.jsonl"
     engine, run = failing_at(2, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        offline.to_table([root], job(engine, run=run), out, told)
+        table([root], job(engine, run=run), out, told)
     (root / "000-new.png").write_bytes(png(99))
-    offline.to_table([root], job(engine, run=run), out, told)
+    table([root], job(engine, run=run), out, told)
     assert sorted(owner(row) for row in rows_of(out)) == [*range(2 * BATCH), 99]
 
 
@@ -187,20 +198,20 @@ def test_what_was_there_stays_until_the_new_table_is_whole(tmp_path: Path) -> No
     root, out = folder(tmp_path / "in", png(1)), tmp_path / "out.jsonl"
     out.write_text("before")
     with pytest.raises(OfflineError):
-        offline.to_table([root], job(BrokenEngine()), out, told)
+        table([root], job(BrokenEngine()), out, told)
     assert out.read_text() == "before"
 
 
 def test_never_more_files_are_in_work_than_two_batches_ahead() -> None:
     asked = 0
 
-    def paths() -> Iterator[Path]:
+    def given() -> Iterator[Source]:
         nonlocal asked
         for number in range(1000):
             asked += 1
-            yield Path(f"/nowhere/{number}")
+            yield Source(f"{number}", Path(f"/nowhere/{number}"))
 
-    rows = offline.classified(paths(), job(ChannelEngine()))
+    rows = offline.classified(given(), job(ChannelEngine()))
     for batches in range(1, 20):
         next(rows)
         assert asked <= (batches + offline.AHEAD) * BATCH + 1

@@ -1,0 +1,1 @@
+"""The container image, really built, run and asked."""
