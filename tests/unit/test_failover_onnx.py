@@ -49,7 +49,7 @@ class GraphOnly:
     classes: tuple[str, ...] = ("one",)
     has_weights: bool = False
 
-    def load(self, _: str) -> bytes:
+    def load_variant(self, _: str) -> bytes:
         """The graph."""
         return self.content
 
