@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from export.bundle import Outputs
+from service.ran import Ran
 from service.waiting import Batch, Closed, EngineFailed, Line, QueueFull, Request, RequestTooLarge
 from training.pixels import Pixels
 
@@ -59,12 +59,12 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[Pixels], Outputs],
+        run: Callable[[Pixels], Ran],
         shape: tuple[int, int, int],
         limits: Limits,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
-        run_here: Callable[[Pixels], Outputs] | None = None,
+        run_here: Callable[[Pixels], Ran] | None = None,
     ) -> None:
         self._run, self._shape, self._limits, self._observer, self._clock = run, shape, limits, observer, clock
         self._run_here = run_here or run
@@ -81,8 +81,8 @@ class Batcher:
         self._thread = Thread(target=self._serve, name="engine", daemon=True)
         self._thread.start()
 
-    async def submit(self, pictures: Pixels, deadline: float | None = None) -> Outputs:
-        """The outputs for uint8 pictures [n, H, W, C], row by row in their order.
+    async def submit(self, pictures: Pixels, deadline: float | None = None) -> Ran:
+        """The outputs for uint8 pictures [n, H, W, C], row by row in their order, and who computed them.
 
         `deadline` is a time of the clock up to which pictures may wait; what is in the engine by then is answered.
         A cancelled submit gives up its place. Raises ValueError for no pictures or ones of another shape or type,
@@ -197,7 +197,7 @@ class Batcher:
             return False
         return pictures * self._recent_seconds < self._limits.here_seconds * self._recent_pictures
 
-    def _finish(self, result: Outputs | BaseException, seconds: float) -> None:
+    def _finish(self, result: Ran | BaseException, seconds: float) -> None:
         """Take back what became of the batch in the engine."""
         batch = self._running
         if self._observer:
@@ -217,7 +217,7 @@ class Batcher:
         start = 0
         for request, part in batch:
             stop = start + len(part)
-            request.receive(Outputs(result.logits[start:stop], result.probabilities[start:stop]))
+            request.receive(result.part(start, stop))
             start = stop
         if quick:
             self._running = []
@@ -232,13 +232,13 @@ class Batcher:
         self._loop.call_soon_threadsafe(self._stopped.set)
 
 
-def _result(run: Callable[[Pixels], Outputs], batch: list[Pixels]) -> Outputs | BaseException:
+def _result(run: Callable[[Pixels], Ran], batch: list[Pixels]) -> Ran | BaseException:
     try:
         images = batch[0] if len(batch) == 1 else np.concatenate(batch)
-        outputs = run(images)
-        if not len(outputs.logits) == len(outputs.probabilities) == len(images):
-            raise ValueError(f"the engine gave {len(outputs.logits)} rows for {len(images)} pictures")
-        return outputs
+        ran = run(images)
+        if not len(ran.outputs.logits) == len(ran.outputs.probabilities) == len(images):
+            raise ValueError(f"the engine gave {len(ran.outputs.logits)} rows for {len(images)} pictures")
+        return ran
     except BaseException as error:  # whatever it is, those who wait must hear of it
         return error
 

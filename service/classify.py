@@ -27,16 +27,18 @@ class Upload:
     content: bytes
 
 
-async def classify(uploads: Sequence[Upload], serving: Serving, *, top_k: int, deadline: float) -> list[Any]:
-    """One entry for every upload, in their order: a prediction, or `filename` and `error`.
+async def classify(
+    uploads: Sequence[Upload], serving: Serving, *, top_k: int, deadline: float
+) -> tuple[list[Any], tuple[str, ...]]:
+    """One entry for every upload, in their order: a prediction, or `filename` and `error`. And which engines ran them.
 
-    `deadline` is a time of the monotonic clock, after which nothing of it is begun. Raises DeadlineExceeded and what
-    `Batcher.submit` raises.
+    These are as in `Ran`, and none where no picture is good. `deadline` is a time of the monotonic clock, after which
+    nothing of it is begun. Raises DeadlineExceeded and what `Batcher.submit` raises.
     """
     decoded = await _decoded(uploads, serving, deadline)
     pictures = good(decoded)
-    outputs = await serving.batcher.submit(np.stack(pictures), deadline) if pictures else None
-    return answers([upload.filename for upload in uploads], decoded, outputs, serving.bundle, top_k)
+    outputs, engines = await serving.batcher.submit(np.stack(pictures), deadline) if pictures else (None, ())
+    return answers([upload.filename for upload in uploads], decoded, outputs, serving.bundle, top_k), engines
 
 
 async def _decoded(uploads: Sequence[Upload], serving: Serving, deadline: float) -> list[Pixels | PictureError]:

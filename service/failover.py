@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Protocol
 
-from export.bundle import Outputs
 from service.engines import Engine, EngineError
+from service.ran import Ran
 from training.pixels import Pixels
 
 logger = logging.getLogger("alexnet")
@@ -130,7 +130,7 @@ class Failover:
         name = self._last_failed
         return None if name is None else f"{name}: {self._reasons[name]}"
 
-    def run(self, images: Pixels) -> Outputs:
+    def run(self, images: Pixels) -> Ran:
         """Classify uint8 images [N, H, W, C], on the fallback where the first engine fails or is gone.
 
         Raises EnginesFailed where both fail, and what the first engine raised where there is no fallback.
@@ -139,19 +139,19 @@ class Failover:
         if first is None:
             return self._run_fallback(images)
         try:
-            return first.run(images)
+            return _ran(first, images)
         except Exception as error:  # CUDA and ONNX Runtime raise types of their own, none of them documented
             self._note(first.name, error)
             if not self._has_fallback():
                 raise
-        outputs = self._run_fallback(images)
+        ran = self._run_fallback(images)
         del first  # or the thread that may start now would not find its memory free
         self._count_error()
-        return outputs
+        return ran
 
-    def attempt(self, images: Pixels) -> Outputs:
+    def attempt(self, images: Pixels) -> Ran:
         """Classify on the engine that serves now alone; what it raises is neither counted nor mended."""
-        return self._serving().run(images)
+        return _ran(self._serving(), images)
 
     def close(self, grace: float) -> None:
         """Try no longer to bring the first engine back; wait up to `grace` seconds for an attempt under way."""
@@ -164,10 +164,10 @@ class Failover:
         assert engine is not None, "the first engine is let go only for a fallback that is loaded"
         return engine
 
-    def _run_fallback(self, images: Pixels) -> Outputs:
+    def _run_fallback(self, images: Pixels) -> Ran:
         assert self._fallback is not None
         try:
-            return self._fallback.run(images)
+            return _ran(self._fallback, images)
         except Exception as error:
             self._note(self._fallback.name, error)
             raise EnginesFailed(dict(self._reasons)) from error
@@ -232,3 +232,7 @@ class Failover:
             self._first = engine
             self._tell(engine.name, degraded=False)
             return
+
+
+def _ran(engine: Engine, images: Pixels) -> Ran:
+    return Ran(engine.run(images), (engine.name,))

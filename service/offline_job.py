@@ -39,6 +39,6 @@ def begun(bundle: Bundle, chosen: Settings, top_k: int) -> Iterator[Job]:
     failover = serving.load(chosen, planned, bundle, Metrics("1", CollectorRegistry())).failover
     try:
         limits = (chosen.max_batch, planned.decoders, chosen.max_body_bytes, chosen.max_pixels)
-        yield Job(bundle, failover.name, failover.run, top_k, *limits)
+        yield Job(bundle, failover.name, lambda images: failover.run(images).outputs, top_k, *limits)
     finally:
         failover.close(chosen.shutdown_seconds)

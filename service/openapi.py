@@ -46,7 +46,7 @@ ANSWER = {
     "required": ["model", "engine", "predictions"],
     "properties": {
         "model": {"type": "object", "properties": {"name": {"type": "string"}, "version": {"type": "string"}}},
-        "engine": {"type": "string", "description": "In use now; a batch that fails on it is run by its fallback."},
+        "engine": {"type": "string", "description": "What ran these pictures; names are joined by commas."},
         "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}},
     },
 }

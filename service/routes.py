@@ -78,13 +78,13 @@ async def _asked(request: Request, body: bytes, max_pictures: int) -> Asked:
 
 async def answer(uploads: Sequence[Upload], serving: Serving, top_k: int, deadline: float) -> dict[str, Any]:
     """The document for a request. Raises Problem where no picture of it can be used, and what `classify` raises."""
-    predictions = await classify(uploads, serving, top_k=top_k, deadline=deadline)
+    predictions, engines = await classify(uploads, serving, top_k=top_k, deadline=deadline)
     if all("error" in prediction for prediction in predictions):
         detail = predictions[0]["error"] if len(predictions) == 1 else "none of the files could be used; see errors"
         foreign = all(foreign_format(upload.content) for upload in uploads)
         raise Problem("unsupported" if foreign else "bad_pictures", detail, errors=predictions)
     model = {"name": serving.bundle.name, "version": serving.bundle.version}
-    return {"model": model, "engine": serving.engines.failover.name, "predictions": predictions}
+    return {"model": model, "engine": ", ".join(engines), "predictions": predictions}
 
 
 async def get_model(request: Request) -> Response:

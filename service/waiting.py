@@ -7,9 +7,7 @@ import asyncio
 from collections import deque
 from typing import TypeAlias
 
-import numpy as np
-
-from export.bundle import Outputs
+from service.ran import Ran, joined
 from training.pixels import Pixels
 
 
@@ -44,16 +42,16 @@ class Closed(Exception):
 class Request:
     """Pictures that came together, how many of them have not run yet, and the future that waits for their rows."""
 
-    __slots__ = ("_missing", "_rows", "alarm", "arrived", "deadline", "future", "pictures", "taken")
+    __slots__ = ("_missing", "_parts", "alarm", "arrived", "deadline", "future", "pictures", "taken")
 
-    def __init__(self, pictures: Pixels, arrived: float, deadline: float | None, future: asyncio.Future[Outputs]):
+    def __init__(self, pictures: Pixels, arrived: float, deadline: float | None, future: asyncio.Future[Ran]):
         self.pictures = pictures
         self.arrived = arrived
         self.deadline = deadline
         self.future = future
         self.taken = 0  # pictures that went to the engine, or never will
         self._missing = len(pictures)  # rows that have not come back
-        self._rows: list[Outputs] = []
+        self._parts: list[Ran] = []
         self.alarm: asyncio.TimerHandle | None = None  # of the deadline, while something waits
 
     @property
@@ -67,16 +65,12 @@ class Request:
         if self.alarm is not None:
             self.alarm.cancel()
 
-    def receive(self, rows: Outputs) -> None:
+    def receive(self, part: Ran) -> None:
         """Take the rows of its next pictures; the last ones answer it, unless it is over already."""
-        self._rows.append(rows)
-        self._missing -= len(rows.logits)
-        if self._missing or self.future.done():
-            return
-        if len(self._rows) > 1:
-            logits, probabilities = zip(*self._rows, strict=True)
-            rows = Outputs(np.concatenate(logits), np.concatenate(probabilities))
-        self.future.set_result(rows)
+        self._parts.append(part)
+        self._missing -= len(part.outputs.logits)
+        if not self._missing and not self.future.done():
+            self.future.set_result(joined(self._parts))
 
 
 # What goes to the engine together: requests, in their order, and some pictures [n, H, W, C] of each.

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from export.bundle import Outputs
 from service.batcher import Batcher, Limits, Observer
+from service.ran import Ran
 from training.pixels import Pixels
 
 SHAPE = (2, 2, 1)
@@ -36,11 +37,16 @@ def answer(numbers: Sequence[int]) -> Outputs:
     return Outputs(logits, logits + np.float32(0.5))
 
 
-def assert_answers(outputs: Outputs, *numbers: int) -> None:
+def assert_answers(ran: Ran, *numbers: int) -> None:
     """These rows and no others, in this order."""
     expected = answer(numbers)
-    np.testing.assert_array_equal(outputs.logits, expected.logits, strict=True)
-    np.testing.assert_array_equal(outputs.probabilities, expected.probabilities, strict=True)
+    np.testing.assert_array_equal(ran.outputs.logits, expected.logits, strict=True)
+    np.testing.assert_array_equal(ran.outputs.probabilities, expected.probabilities, strict=True)
+
+
+def named(run: Callable[[Pixels], Outputs], name: str = "numbers") -> Callable[[Pixels], Ran]:
+    """As a batcher wants it: the same, and the name of the engine."""
+    return lambda images: Ran(run(images), (name,))
 
 
 class NumberEngine:
@@ -130,7 +136,7 @@ async def batching(
 ) -> AsyncIterator[Batcher]:
     """A batcher of that engine, closed at the end whatever became of the test."""
     options = {} if clock is None else {"clock": clock}
-    batcher = Batcher(engine.run, SHAPE, Limits(**limits), observer, **options)  # type: ignore[arg-type]
+    batcher = Batcher(named(engine.run), SHAPE, Limits(**limits), observer, **options)  # type: ignore[arg-type]
     try:
         yield batcher
     finally:
@@ -139,14 +145,14 @@ async def batching(
         await batcher.close(grace=30)
 
 
-async def submitted(batcher: Batcher, *numbers: int, deadline: float | None = None) -> asyncio.Task[Outputs]:
+async def submitted(batcher: Batcher, *numbers: int, deadline: float | None = None) -> asyncio.Task[Ran]:
     """A submit that has got as far as it gets by itself."""
     task = asyncio.create_task(batcher.submit(pictures(*numbers), deadline))
     await settled()
     return task
 
 
-async def ends_of(*submits: Awaitable[Outputs]) -> list[Any]:
+async def ends_of(*submits: Awaitable[Ran]) -> list[Any]:
     """What each gives or raises."""
     return await asyncio.gather(*submits, return_exceptions=True)
 

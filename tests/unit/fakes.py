@@ -141,7 +141,8 @@ def classified(
 
     async def serve() -> list[Any]:
         async with serving(engine, bundle, max_queue=max(len(uploads), 1), **settings) as started:
-            return await classify(uploads, started, top_k=top_k, deadline=math.inf)
+            predictions, _ = await classify(uploads, started, top_k=top_k, deadline=math.inf)
+            return predictions
 
     return asyncio.run(serve())
 

@@ -20,6 +20,7 @@ from tests.unit.batching import (
     assert_answers,
     batching,
     ends_of,
+    named,
     pictures,
     settled,
     submitted,
@@ -84,11 +85,11 @@ def test_neither_pictures_nor_rows_are_copied_without_need() -> None:
         return rows[-1]
 
     async def scenario() -> None:
-        batcher = Batcher(run, SHAPE, Limits())
+        batcher = Batcher(named(run), SHAPE, Limits())
         alone = pictures(1, 2)
         await batcher.submit(alone)
         assert np.shares_memory(given[0], alone)
-        for outputs in await asyncio.gather(*(batcher.submit(pictures(n)) for n in (1, 2))):
+        for outputs, _ in await asyncio.gather(*(batcher.submit(pictures(n)) for n in (1, 2))):
             assert np.shares_memory(outputs.logits, rows[1].logits)
             assert np.shares_memory(outputs.probabilities, rows[1].probabilities)
         await batcher.close(grace=30)

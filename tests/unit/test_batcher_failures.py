@@ -18,6 +18,7 @@ from tests.unit.batching import (
     assert_answers,
     batching,
     ends_of,
+    named,
     pictures,
     settled,
     submitted,
@@ -91,7 +92,7 @@ def test_nothing_that_an_engine_raises_ends_its_thread(error: BaseException) -> 
 @pytest.mark.parametrize("outputs", [answer([1]), Outputs(answer([1, 2]).logits, answer([1]).probabilities), None])
 def test_an_engine_that_gives_other_than_one_row_for_each_picture_failed(outputs: Any) -> None:
     async def scenario() -> None:
-        batcher = Batcher(lambda _: outputs, SHAPE, Limits())
+        batcher = Batcher(named(lambda _: outputs), SHAPE, Limits())
         with pytest.raises(EngineFailed):
             await batcher.submit(pictures(1, 2))
         await batcher.close(grace=30)
@@ -104,7 +105,7 @@ def test_a_failure_keeps_no_picture_in_memory() -> None:
         raise RuntimeError(f"no room for {len(images)}")
 
     async def scenario() -> None:
-        batcher = Batcher(run, SHAPE, Limits())
+        batcher = Batcher(named(run), SHAPE, Limits())
         images = pictures(1).copy()  # owns its memory, so that every view of it keeps it
         alive = weakref.ref(images)
         with pytest.raises(EngineFailed):

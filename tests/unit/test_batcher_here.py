@@ -8,7 +8,7 @@ import pytest
 from export.bundle import Outputs
 from service.batcher import Batcher, Limits
 from service.waiting import EngineFailed
-from tests.unit.batching import SHAPE, Clock, NumberEngine, assert_answers, pictures
+from tests.unit.batching import SHAPE, Clock, NumberEngine, assert_answers, named, pictures
 from training.pixels import Pixels
 
 PER_PICTURE = 0.25  # seconds, which are exact in binary
@@ -32,14 +32,17 @@ class PacedEngine(NumberEngine):
 def paced(engine: PacedEngine, seconds: float, mending: PacedEngine | None = None) -> Batcher:
     """A batcher that runs batches on the loop which take no longer than so many seconds."""
     limits = Limits(max_batch=4, here_seconds=seconds)
-    return Batcher((mending or engine).run, SHAPE, limits, clock=engine.clock, run_here=engine.run)
+    run, run_here = named((mending or engine).run, "thread"), named(engine.run, "loop")
+    return Batcher(run, SHAPE, limits, clock=engine.clock, run_here=run_here)
 
 
-async def one_by_one(batcher: Batcher, *sizes: int) -> None:
-    """Requests of so many pictures, each after the answer to the one before it."""
-    for size in sizes:
-        assert_answers(await batcher.submit(pictures(*range(size))), *range(size))
+async def one_by_one(batcher: Batcher, *sizes: int) -> list[tuple[str, ...]]:
+    """Requests of so many pictures, each after the answer to the one before it; returns who ran each."""
+    answers = [await batcher.submit(pictures(*range(size))) for size in sizes]
+    for size, ran in zip(sizes, answers, strict=True):
+        assert_answers(ran, *range(size))
     await batcher.close(1)
+    return [ran.engines for ran in answers]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,8 @@ def test_what_fails_on_the_loop_is_run_once_more_in_the_thread_by_what_can_mend_
     async def scenario() -> None:
         clock = Clock()
         here, mending = PacedEngine(clock, 3), PacedEngine(clock)
-        await one_by_one(paced(here, 10.0, mending), 1, 1, 4, 1)
+        ran = await one_by_one(paced(here, 10.0, mending), 1, 1, 4, 1)
+        assert ran == [("thread",), ("loop",), ("thread",), ("loop",)]
         assert (here.batches, here.on_loop) == ([[0], [0, 1, 2, 3], [0]], [True, True, True])
         assert (mending.batches, mending.on_loop) == ([[0], [0, 1, 2, 3]], [False, False])
 

@@ -1,16 +1,17 @@
 """Any course of events: the batcher beside a model of it that is one list of pictures and knows no thread."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from export.bundle import Outputs
 from service.batcher import Batcher, Limits
+from service.ran import Ran
 from service.waiting import DeadlineExceeded, EngineFailed, QueueFull
-from tests.unit.batching import ALWAYS, SHAPE, Clock, GatedEngine, Seen, assert_answers, pictures, settled
+from tests.unit.batching import ALWAYS, SHAPE, Clock, GatedEngine, Seen, assert_answers, numbers_in, pictures, settled
+from training.pixels import Pixels
 
 # Fake seconds, so many that no real timer of a deadline fires during the test.
 AGE = 10_000.0
@@ -22,8 +23,9 @@ class Submitted:
 
     numbers: list[int]
     deadline: float | None
-    task: asyncio.Task[Outputs]
+    task: asyncio.Task[Ran]
     ran: int = 0  # of its pictures
+    engines: dict[str, None] = field(default_factory=dict)  # that ran some, in the order of first use
     error: type[BaseException] | None = None
 
     @property
@@ -40,6 +42,12 @@ class Submitted:
             assert type(self.task.exception()) is self.error
         elif self.over:
             assert_answers(self.task.result(), *self.numbers)
+            assert self.task.result().engines == tuple(self.engines)
+
+
+def engine_of(first: int) -> str:
+    """Batches are run by one of two engines, as the number of their first picture is even or odd."""
+    return ("even", "odd")[first % 2]
 
 
 class Finishing(Seen):
@@ -75,7 +83,11 @@ class CourseOfEvents(RuleBasedStateMachine):
         """The real ones, in their loop."""
         self.engine = GatedEngine()
         limits = Limits(self.max_batch, self.max_queue)
-        self.batcher = Batcher(self.engine.run, SHAPE, limits, self.seen, self.clock)
+
+        def run(images: Pixels) -> Ran:
+            return Ran(self.engine.run(images), (engine_of(numbers_in(images)[0]),))
+
+        self.batcher = Batcher(run, SHAPE, limits, self.seen, self.clock)
 
     @rule(requests=st.lists(st.tuples(st.integers(1, 8), st.none() | st.integers(1, 3)), min_size=1, max_size=4))
     def submit(self, requests: list[tuple[int, int | None]]) -> None:
@@ -137,6 +149,7 @@ class CourseOfEvents(RuleBasedStateMachine):
             assert await self.seen.finished.get() == len(self.inside)
         for request, _ in self.inside:
             request.ran += 1
+            request.engines[engine_of(self.inside[0][1])] = None
             if fails:
                 self.end(request, EngineFailed)
         self.inside = []

@@ -21,6 +21,7 @@ from tests.unit.batching import (
     assert_answers,
     batching,
     ends_of,
+    named,
     pictures,
     settled,
     submitted,
@@ -40,7 +41,7 @@ def test_a_full_queue_refuses_and_counts_only_what_waits() -> None:
             with pytest.raises(QueueFull):
                 await batcher.submit(pictures(9))
             engine.go_on(2)
-            assert [len((await task).logits) for task in tasks] == [3, 2, 1]
+            assert [len((await task).outputs.logits) for task in tasks] == [3, 2, 1]
             assert engine.batches == [[1, 2, 3], [4, 5, 8]]
 
     asyncio.run(scenario())
@@ -81,7 +82,7 @@ def test_recent_batches_tell_more_of_the_pace_than_older_ones() -> None:
         return answer(range(len(images)))
 
     async def scenario() -> None:
-        batcher = Batcher(run, SHAPE, Limits(max_queue=1), clock=clock)
+        batcher = Batcher(named(run), SHAPE, Limits(max_queue=1), clock=clock)
         await batcher.submit(pictures(1))
         await batcher.submit(pictures(3))
         _, refused = await ends_of(batcher.submit(pictures(1)), batcher.submit(pictures(1)))

@@ -31,6 +31,18 @@ def test_a_batch_that_fails_is_answered_by_the_fallback_and_the_next_one_by_the_
         assert failover.last_reason == "first: MemoryError: first has no memory"
 
 
+def test_rows_name_the_engine_that_computed_them() -> None:
+    first = FakeEngine("first")
+    with failing_over(first, Loader(FakeEngine("second"))) as failover:
+        assert (failover.run(pictures(1)).engines, failover.attempt(pictures(1)).engines) == (("first",), ("first",))
+        first.broken = True
+        assert failover.run(pictures(1)).engines == ("second",)
+        assert failover.name == "first"
+        assert [failover.run(pictures(1)).engines for _ in range(3)] == [("second",)] * 3
+        assert failover.degraded
+        assert failover.attempt(pictures(1)).engines == ("second",)
+
+
 def test_a_warm_fallback_is_loaded_before_it_is_needed() -> None:
     with failing_over(FakeEngine("first"), load := Loader(FakeEngine("second")), warm=True) as failover:
         assert load.calls == 1

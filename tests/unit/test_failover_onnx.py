@@ -49,7 +49,7 @@ class GraphOnly:
     classes: tuple[str, ...] = ("one",)
     has_weights: bool = False
 
-    def load(self, _: str) -> bytes:
+    def load_variant(self, _: str) -> bytes:
         """The graph."""
         return self.content
 
@@ -67,7 +67,7 @@ def batch(size: int) -> Pixels:
 
 
 def check(failover: Failover, size: int) -> None:
-    outputs = failover.run(batch(size))
+    outputs = failover.run(batch(size)).outputs
     np.testing.assert_array_equal(outputs.logits, np.arange(size, dtype=np.float32).reshape(size, 1), strict=True)
     np.testing.assert_array_equal(outputs.probabilities, outputs.logits + np.float32(0.5), strict=True)
 

@@ -70,7 +70,8 @@ def served(paths: list[Path], bundle: Bundle, top_k: int) -> list[Any]:
 
     async def ask() -> list[Any]:
         async with serving(ChannelEngine(), bundle, max_megapixels=1) as started:
-            return await classify(uploads, started, top_k=top_k, deadline=math.inf)
+            predictions, _ = await classify(uploads, started, top_k=top_k, deadline=math.inf)
+            return predictions
 
     return asyncio.run(ask())
 
