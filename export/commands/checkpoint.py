@@ -8,6 +8,7 @@ from rich.console import Console
 
 from export import assemble, pictures
 from export.commands import results
+from export.commands.options import add_options, add_pictures
 from export.graph import GraphError
 from export.verdicts import ParityError
 from training import checkpoint
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="runs/NAME/checkpoint.safetensors")
-    results.add_options(parser)
+    add_options(parser)
     parser.add_argument("--name", help="the model's name (default: alexnet-DATASET)")
-    results.add_pictures(parser)
+    add_pictures(parser)
     return parser

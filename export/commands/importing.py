@@ -8,6 +8,7 @@ from rich.console import Console
 
 from export import foreign, imported, manifest
 from export.commands import results
+from export.commands.options import add_options
 from export.foreign import ForeignError
 from export.verdicts import ParityError
 from export.wrapping import Normalisation
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mean", type=_numbers, required=True, metavar="R,G,B", help=f"{scale} 0.485,0.456,0.406")
     parser.add_argument("--std", type=_numbers, required=True, metavar="R,G,B", help=f"{scale} 0.229,0.224,0.225")
     parser.add_argument("--size", type=int, metavar="S", help="side of a picture, where the model takes any")
-    results.add_options(parser)
+    add_options(parser)
     parser.add_argument("--name", help="the model's name (default: that of the file)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="measure accuracy on the test pictures found here")
     parser.add_argument("--data", default="folder", choices=sources.KINDS, help="what --data-dir holds")

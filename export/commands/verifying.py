@@ -8,6 +8,7 @@ from rich.console import Console
 
 from export import bundle, pictures, verifying
 from export.commands import results
+from export.commands.options import add_pictures
 from export.verdicts import ParityError
 from training.checkpoint import CheckpointError
 from training.data.dataset import DataError
@@ -39,5 +40,5 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m export", description="Run the parity gate on a bundle; nothing is written."
     )
     parser.add_argument("--verify-only", type=Path, required=True, metavar="BUNDLE", help="a bundle's directory")
-    results.add_pictures(parser)
+    add_pictures(parser)
     return parser
