@@ -12,10 +12,10 @@ RETRY_SECONDS = 1.0
 class Admission:
     """Lets requests in while there is room; for the loop's thread alone."""
 
-    def __init__(self, most: int, most_of_one: int | None) -> None:
-        """`most` requests at once, and of each client `most_of_one`, where that is not None."""
-        self._most, self._most_of_one = most, most_of_one
-        self._inside = 0
+    def __init__(self, most: int, most_of_one: int | None, most_answering: int) -> None:
+        """`most` requests at once, of each client `most_of_one`, where that is not None; `most_answering` arrived."""
+        self._most, self._most_of_one, self._most_answering = most, most_of_one, most_answering
+        self._inside = self._answering = 0
         self._of_client: Counter[str | None] = Counter()
 
     @contextmanager
@@ -25,7 +25,7 @@ class Admission:
             detail = f"{self._most_of_one} requests of this client are being answered; try again"
             raise Problem("too_many_requests", detail, RETRY_SECONDS)
         if self._inside >= self._most:
-            raise Problem("overloaded", f"{self._most} requests are being answered; try again", RETRY_SECONDS)
+            raise Problem("overloaded", f"{self._most} requests are here already; try again", RETRY_SECONDS)
         self._inside += 1
         self._of_client[client] += 1
         try:
@@ -35,3 +35,14 @@ class Admission:
             self._of_client[client] -= 1
             if not self._of_client[client]:
                 del self._of_client[client]
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Hold a place for a request that has arrived: one more would wait for all of these. Raises Problem."""
+        if self._answering >= self._most_answering:
+            raise Problem("overloaded", f"{self._answering} requests are being answered; try again", RETRY_SECONDS)
+        self._answering += 1
+        try:
+            yield
+        finally:
+            self._answering -= 1

@@ -56,10 +56,11 @@ async def post_classify(request: Request) -> Response:
     with serving.admission.admit(request.client and request.client.host):
         deadline = time.monotonic() + serving.settings.request_seconds
         body = await body_of(request, serving.settings.max_body_bytes, deadline)
-        asked = await _asked(request, body, serving.settings.max_pictures)
-        top_k = _top_k(request.query_params.get("top_k", asked.top_k), len(serving.bundle.classes))
-        async with while_connected(request.receive):
-            answered = await answer(asked.uploads, serving, top_k, deadline)
+        with serving.admission.answering():
+            asked = await _asked(request, body, serving.settings.max_pictures)
+            top_k = _top_k(request.query_params.get("top_k", asked.top_k), len(serving.bundle.classes))
+            async with while_connected(request.receive):
+                answered = await answer(asked.uploads, serving, top_k, deadline)
         return Response(orjson.dumps(answered), media_type="application/json")
 
 

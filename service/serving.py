@@ -78,7 +78,7 @@ def start(loaded: Engines, planned: Plan, bundle: Bundle, settings: Settings, me
     failover = loaded.failover
     batcher = Batcher(failover.run, shape, limits, metrics, run_here=failover.attempt)
     decoders = CapacityLimiter(planned.decoders)
-    admission = Admission(settings.max_requests, settings.max_requests_per_client)
+    admission = Admission(settings.max_requests, settings.max_requests_per_client, settings.max_answering)
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return Serving(bundle, loaded, batcher, settings, metrics, decoders, admission, Grace(), since)
 

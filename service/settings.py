@@ -93,7 +93,12 @@ class Settings:
     request_seconds: int = _setting(
         20, _number(1, 3600), "how long a request may take, from its first byte to the engine, in seconds"
     )
-    max_requests: int = _setting(256, _number(1, 100_000), "requests that a worker answers at once")
+    max_requests: int = _setting(
+        256, _number(1, 100_000), "requests that a worker has at once, with those that are still arriving"
+    )
+    max_answering: int = _setting(
+        64, _number(1, 100_000), "requests that have arrived and are being answered at once; more would wait for them"
+    )
     max_requests_per_client: int | None = _setting(
         None,
         _number(1, 100_000),

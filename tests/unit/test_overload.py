@@ -83,6 +83,15 @@ def test_more_requests_at_once_than_allowed_are_refused() -> None:
 
     refused = held(test, max_requests=1)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["detail"] == "1 requests are here already; try again"
+
+
+def test_more_requests_than_may_be_answered_at_once_are_refused_as_they_would_wait_for_these() -> None:
+    async def test(_engine: HeldEngine, post: Post, _app: Starlette) -> httpx.Response:
+        return await post(2)
+
+    refused = held(test, max_answering=1)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert refused.json()["detail"] == "1 requests are being answered; try again"
 
 
