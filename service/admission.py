@@ -26,6 +26,7 @@ class Admission:
             raise Problem("too_many_requests", detail, RETRY_SECONDS)
         if self._inside >= self._most:
             raise Problem("overloaded", f"{self._most} requests are here already; try again", RETRY_SECONDS)
+        self._refuse_waiting()  # now, as its body would be read for nothing
         self._inside += 1
         self._of_client[client] += 1
         try:
@@ -39,10 +40,13 @@ class Admission:
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Hold a place for a request that has arrived: one more would wait for all of these. Raises Problem."""
-        if self._answering >= self._most_answering:
-            raise Problem("overloaded", f"{self._answering} requests are being answered; try again", RETRY_SECONDS)
+        self._refuse_waiting()
         self._answering += 1
         try:
             yield
         finally:
             self._answering -= 1
+
+    def _refuse_waiting(self) -> None:
+        if self._answering >= self._most_answering:
+            raise Problem("overloaded", f"{self._answering} requests are being answered; try again", RETRY_SECONDS)

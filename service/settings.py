@@ -97,7 +97,7 @@ class Settings:
         256, _number(1, 100_000), "requests that a worker has at once, with those that are still arriving"
     )
     max_answering: int = _setting(
-        64, _number(1, 100_000), "requests that have arrived and are being answered at once; more would wait for them"
+        128, _number(1, 100_000), "requests that have arrived and are being answered at once; more would wait for them"
     )
     max_requests_per_client: int | None = _setting(
         None,
