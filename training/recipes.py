@@ -133,6 +133,8 @@ _FLAGSHIP = Recipe(
 )
 # Eight epochs overfit less, so they want less augmentation.
 _FLAGSHIP_FAST = replace(_FLAGSHIP, stages=(Stage(8, 256, 0.05),), crop_padding=2, cutout=0, cutmix=0.0)
+# Goes on from a finished flagship (--init), as CutMix leaves it short of what it can fit.
+_FLAGSHIP_FINISH = replace(_FLAGSHIP, stages=(Stage(8, 256, 0.02),), cutmix=0.0)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -141,6 +143,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "compact": Recipe(network="compact", stages=(Stage(15, 128, 0.05),)),
         "flagship": _FLAGSHIP,
         "flagship-fast": _FLAGSHIP_FAST,
+        "flagship-finish": _FLAGSHIP_FINISH,
         "s0": _S0,
         "s1": _S1,
         "s2-alexnet": _S2_ALEXNET,
