@@ -66,6 +66,7 @@ def test_what_is_no_json_is_a_bad_request(body: bytes) -> None:
         ({"images": [{"filename": "a"}]}, "images[0] must be an object with the file as base64 text"),
         ({"images": [{"data": "", "name": "a"}]}, "images[0] has an unknown member 'name'; known: data, filename"),
         ({"images": [{"data": "", "filename": 1}]}, "images[0].filename must be text"),
+        ({"images": [{"data": "", "filename": "a\ud83d.png"}]}, "images[0].filename must be text"),
         ({"images": [], "topk": 1}, "the body has an unknown member 'topk'; known: images, top_k"),
         ({"images": [{"data": "*"}]}, "images[0].data is not base64; a URL is not fetched"),
         ({"images": [{"data": "http://127.0.0.1/a.png"}]}, "images[0].data is not base64; a URL is not fetched"),
