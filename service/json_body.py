@@ -55,4 +55,5 @@ def _is_text(value: Any) -> bool:
 def _refuse_unknown(found: dict[str, Any], known: set[str], where: str) -> None:
     """What is misspelt would otherwise be left out in silence."""
     for name in found.keys() - known:
-        raise Problem("unprocessable", f"{where} has an unknown member {name!r}; known: {', '.join(sorted(known))}")
+        told = f"unknown member {name[:100]!r}; known: {', '.join(sorted(known))}"
+        raise Problem("unprocessable", f"{where} has an {told}")
