@@ -65,10 +65,14 @@ async def _decoded_in_thread(
     uploads: Sequence[Upload], serving: Serving, seconds: float
 ) -> list[Pixels | PictureError]:
     """In one of a few threads, each of which decodes what one request brings."""
-    most = serving.settings.max_pixels
+    decoders, place = serving.decoders, object()
     try:
         async with asyncio.timeout(max(seconds, 0)):
-            return await to_thread.run_sync(_decode_all, uploads, serving, most, limiter=serving.decoders)
+            await decoders.acquire_on_behalf_of(place)
+            work = asyncio.ensure_future(to_thread.run_sync(_decode_all, uploads, serving, serving.settings.max_pixels))
+            # Where the request ends first, the thread goes on and takes its memory until it is done.
+            work.add_done_callback(lambda _: decoders.release_on_behalf_of(place))
+            return await asyncio.shield(work)
     except TimeoutError:
         raise DeadlineExceeded("the deadline passed before the pictures were decoded") from None
 

@@ -2,6 +2,7 @@
 
 import binascii
 import json
+import re
 from typing import Any
 
 from service.classify import Upload
@@ -9,6 +10,8 @@ from service.errors import Problem
 from service.form import Asked
 
 EXAMPLE = '{"images": [{"filename": "cat.jpg", "data": "BASE64"}]}'
+# JSON can write half of a character beyond U+FFFF, which no answer in UTF-8 could hold.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse(body: bytes, max_pictures: int) -> Asked:
@@ -37,7 +40,7 @@ def _upload(image: Any, where: str) -> Upload:
         raise Problem("unprocessable", f"{where} must be an object with the file as base64 text: {EXAMPLE}")
     _refuse_unknown(image, {"filename", "data"}, where)
     filename = image.get("filename")
-    if not (filename is None or isinstance(filename, str)):
+    if not (filename is None or _is_text(filename)):
         raise Problem("unprocessable", f"{where}.filename must be text")
     try:
         return Upload(filename, binascii.a2b_base64(image["data"], strict_mode=True))
@@ -45,7 +48,12 @@ def _upload(image: Any, where: str) -> Upload:
         raise Problem("unprocessable", f"{where}.data is not base64; a URL is not fetched") from None
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not LONE_SURROGATE.search(value)
+
+
 def _refuse_unknown(found: dict[str, Any], known: set[str], where: str) -> None:
     """What is misspelt would otherwise be left out in silence."""
     for name in found.keys() - known:
-        raise Problem("unprocessable", f"{where} has an unknown member {name!r}; known: {', '.join(sorted(known))}")
+        told = f"unknown member {name[:100]!r}; known: {', '.join(sorted(known))}"
+        raise Problem("unprocessable", f"{where} has an {told}")

@@ -32,6 +32,8 @@ LIBRARIES = ("bentoml", "numpy", "pillow")
 # What `curl --data-binary` sends when nobody names a type.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
 RAW_TYPES = frozenset({"", "application/octet-stream", CURL_DEFAULT})
+# Such values may be too deep to be written out.
+NESTED: dict[Any, str] = {list: "a list", dict: "an object"}
 
 
 def build_app() -> Starlette:
@@ -130,6 +132,6 @@ def _top_k(given: Any, classes: int) -> int:
     if not (
         isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= classes
     ):
-        shown = repr(given) if isinstance(given, str | float) else json.dumps(given)[:100]
+        shown = NESTED.get(type(given)) or (repr(given) if isinstance(given, str | float) else json.dumps(given))[:100]
         raise Problem("unprocessable", f"top_k must be a whole number from 1 to {classes}, not {shown}")
     return int(text)

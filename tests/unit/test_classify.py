@@ -77,9 +77,9 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures were handed to a thread, each time that any were."""
     handed: list[int] = []
 
-    async def watched(function: Any, uploads: Any, *rest: Any, limiter: Any) -> Any:
+    async def watched(function: Any, uploads: Any, *rest: Any) -> Any:
         handed.append(len(uploads))
-        return await to_thread.run_sync(function, uploads, *rest, limiter=limiter)
+        return await to_thread.run_sync(function, uploads, *rest)
 
     monkeypatch.setattr("service.classify.to_thread", SimpleNamespace(run_sync=watched))
     return handed

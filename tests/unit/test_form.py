@@ -87,6 +87,9 @@ def test_more_pictures_than_allowed_are_refused_with_their_number(more: int) -> 
         (FILE % "Wäsche.png".encode(), "Wäsche.png"),
         (FILE % "Wäsche.png".encode("latin-1"), "Wäsche.png"),
         (FILE % b"", None),
+        (b"Content-Disposition: form-data; name=images; filename*=UTF-8''W%C3%A4sche.png\r\n\r\n", "Wäsche.png"),
+        (b'Content-Disposition: form-data; filename*="utf-8\'en\'a%20b"; name="images"\r\n\r\n', "a b"),
+        (b"Content-Disposition: form-data; name=images; filename=a; filename*=UTF-8''b\r\n\r\n", "a"),
     ],
 )
 def test_heads_are_read_as_clients_write_them(head: bytes, name: str | None) -> None:

@@ -39,12 +39,25 @@ def test_the_number_of_classes_may_be_in_the_body_and_the_query_comes_first() ->
 
 @pytest.mark.parametrize(
     ("top_k", "shown"),
-    [(0, "0"), (4, "4"), (-1, "-1"), (1.0, "1.0"), (True, "true"), ([1], "[1]"), ({}, "{}"), ("x", "'x'")],
+    [(0, "0"), (4, "4"), (-1, "-1"), (1.0, "1.0"), (True, "true"), ([1], "a list"), ({}, "an object"), ("x", "'x'")],
 )
 def test_a_wrong_number_of_classes_is_unprocessable(top_k: Any, shown: str) -> None:
     answer = classify({"images": [image(png(1))], "top_k": top_k})
     assert answer.status_code == 422
     assert answer.json()["detail"] == f"top_k must be a whole number from 1 to 3, not {shown}"
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 9))
+def test_no_depth_of_a_wrong_number_of_classes_is_a_fault_of_the_server(depth: int) -> None:
+    body = b'{"images": [{"data": ""}], "top_k": ' + b"[" * depth + b"]" * depth + b"}"
+    assert classify(body).status_code in (400, 422)
+
+
+def test_what_is_refused_is_shown_in_part_where_it_is_long() -> None:
+    for members in ({"top_k": "9" * 1000}, {"x" * 1000: 1}):
+        answer = classify({"images": [image(png(1))], **members})
+        assert answer.status_code == 422
+        assert len(answer.json()["detail"]) < 200
 
 
 @pytest.mark.parametrize(
@@ -66,6 +79,7 @@ def test_what_is_no_json_is_a_bad_request(body: bytes) -> None:
         ({"images": [{"filename": "a"}]}, "images[0] must be an object with the file as base64 text"),
         ({"images": [{"data": "", "name": "a"}]}, "images[0] has an unknown member 'name'; known: data, filename"),
         ({"images": [{"data": "", "filename": 1}]}, "images[0].filename must be text"),
+        ({"images": [{"data": "", "filename": "a\ud83d.png"}]}, "images[0].filename must be text"),
         ({"images": [], "topk": 1}, "the body has an unknown member 'topk'; known: images, top_k"),
         ({"images": [{"data": "*"}]}, "images[0].data is not base64; a URL is not fetched"),
         ({"images": [{"data": "http://127.0.0.1/a.png"}]}, "images[0].data is not base64; a URL is not fetched"),

@@ -1,6 +1,7 @@
 """Pixels: what becomes of a decoded picture before a network sees it."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -127,6 +128,20 @@ def test_the_exif_orientation_is_applied(orientation: int, upright: Pixels) -> N
     exif[ORIENTATION] = orientation
     image = reopened(Image.fromarray(NOISE), exif=exif)
     assert np.array_equal(to_pixels(image, 32, 3), upright)
+
+
+def test_a_picture_is_turned_whose_exif_nobody_could_write_again() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    file = io.BytesIO()
+    Image.fromarray(NOISE[:, :16]).save(file, "JPEG", exif=exif)
+    # A width in fractions of a pixel, of the type float, in the same directory.
+    width, orientation = struct.pack("<HHIf", 0x100, 11, 1, 0.5), struct.pack("<HHII", ORIENTATION, 3, 1, 6)
+    directory = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + width + orientation + bytes(4)
+    segment = b"\xff\xe1" + struct.pack(">H", len(directory) + 2) + directory
+    strange = file.getvalue()[:2] + segment + file.getvalue()[2:]
+    upright = to_pixels(Image.open(file), 32, 3)
+    assert np.array_equal(to_pixels(Image.open(io.BytesIO(strange)), 32, 3), upright)
 
 
 def photograph(size: tuple[int, int], **options: object) -> Picture:

@@ -39,7 +39,7 @@ def refused(status: int, **options: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("top_k", ["0", "4", "-1", "1.0", "three", "", "²", "٣", "1" * 5000, " 1", "+1"])
 def test_a_wrong_top_k_is_unprocessable(top_k: str) -> None:
     detail = refused(422, content=png(1), params={"top_k": top_k})["detail"]
-    assert detail == f"top_k must be a whole number from 1 to 3, not {top_k!r}"
+    assert detail == f"top_k must be a whole number from 1 to 3, not {repr(top_k)[:100]}"
 
 
 def test_an_unknown_part_is_unprocessable() -> None:
