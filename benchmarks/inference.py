@@ -69,7 +69,7 @@ def onnx_runtime(served: Bundle, console: Console) -> dict[str, Runner]:
             try:
                 runners[f"onnx-{provider} {variant}"] = onnx_runner(served.load_variant(variant), provider)
             except Exception as error:  # of a provider that cannot load, ONNX Runtime raises types of its own
-                console.print(f"{provider} {variant}: left out, {error}", soft_wrap=True)
+                console.print(f"{provider} {variant}: left out, {error}", soft_wrap=True, markup=False)
     return runners
 
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import orjson
 import uvloop
 from anyio import CapacityLimiter, to_thread
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
@@ -25,7 +26,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from benchmarks.serving import pictures
@@ -39,6 +40,7 @@ from service.layers import ApiKey, LastResort
 from service.metrics import Metrics
 from service.ran import Ran
 from service.settings import Settings
+from service.stopping import Grace
 from service.uploads import while_connected
 from training.pixels import Pixels
 
@@ -81,7 +83,7 @@ def _layers() -> dict[str, Step]:
     provider = TracerProvider(sampler=ParentBasedTraceIdRatio(0.0))
     left_out = parse_excluded_urls(".*")
     metrics = Metrics("0", CollectorRegistry())
-    serving = SimpleNamespace(settings=Settings(access_log=False), metrics=metrics)
+    serving = SimpleNamespace(settings=Settings(access_log=False), metrics=metrics, grace=Grace())
     state = SimpleNamespace(state=SimpleNamespace(serving=serving))
     apps: dict[str, ASGIApp] = {
         "BentoML: spans, no exporter": OpenTelemetryMiddleware(_nothing, tracer_provider=provider),
@@ -148,7 +150,8 @@ async def _watch() -> None:
 
 async def _answer(pictures: int) -> object:
     top = [{"label": "cat", "class_id": 3, "probability": 0.991493}] * 3
-    return JSONResponse({"engine": "onnx-cpu", "predictions": [{"filename": "0.jpg", **top[0], "top": top}] * pictures})
+    document = {"engine": "onnx-cpu", "predictions": [{"filename": "0.jpg", **top[0], "top": top}] * pictures}
+    return Response(orjson.dumps(document), media_type="application/json")
 
 
 def _large() -> bytes:
