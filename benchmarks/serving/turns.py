@@ -1,4 +1,4 @@
-"""One server's turn: started, put under every load that is missing in the record, looked at, stopped."""
+"""One server's turn: started, put under every load that the record does not have, looked at, stopped."""
 
 import json
 import subprocess
@@ -45,13 +45,13 @@ class Course:
 def take(name: str, number: int, loads: Sequence[str], course: Course) -> None:
     """The turn of the server of that name in round `number`. Raises ServerError and TurnError."""
     contender, record = CONTENDERS[name], course.record
-    todo = [load for load in loads if load in contender.loads and not record.has("loads", **_key(name, number, load))]
-    if not todo and record.has("starts", server=name, round=number):
+    wanted = [load for load in loads if load in contender.loads and not record.has("loads", **_key(name, number, load))]
+    if not wanted and record.has("starts", server=name, round=number):
         return
     port = free_port()
     env = {**course.env, **contender.variables}
     with running(command(contender, port), port, contender.ready, env, course.log) as server:
-        for load in todo:
+        for load in wanted:
             measured = measure(server, LOADS[load], rate(name, number, LOADS[load], record), contender.requests, course)
             record.add("loads", **_key(name, number, load), **measured)
         if not record.has("starts", server=name, round=number):
