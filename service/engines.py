@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # TF32 keeps ten bits of a number's mantissa, which moved logits by up to 0.3.
 TF32_LIMIT = 0.5
 
+# Why PyTorch cannot run a model here.
+NO_WEIGHTS = "this model was imported as ONNX and has no PyTorch weights"
+NO_TORCH = "PyTorch is not installed; install the extra 'torch' (make setup)"
+
 logger = logging.getLogger("alexnet")
 
 
@@ -86,14 +90,14 @@ class TorchEngine:
         if variant != "fp32":
             raise EngineError(f"PyTorch runs fp32 alone, not {variant}")
         if not bundle.has_weights:
-            raise EngineError("this model was imported as ONNX and has no PyTorch weights: there is no fallback for it")
+            raise EngineError(NO_WEIGHTS)
         if device == "cuda":
             try:
                 providers.require_cuda_driver()
             except ProviderError as error:
                 raise EngineError(str(error)) from error
         if find_spec("torch") is None:
-            raise EngineError("PyTorch is not installed; install the extra 'torch' (make setup)")
+            raise EngineError(NO_TORCH)
         import torch
 
         from training import checkpoint

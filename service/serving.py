@@ -96,9 +96,9 @@ def fallbacks_of(chosen: Choice, wanted: str, bundle: Bundle) -> tuple[tuple[str
     if not chosen.behind:
         return (), f"{chosen.engine.name} is the last engine of all"
     if not bundle.has_weights:
-        reason = "this model was imported as ONNX and has no PyTorch weights"
+        reason = engines.NO_WEIGHTS
     elif find_spec("torch") is None:
-        reason = "PyTorch is not installed; install the extra 'torch' (make setup)"
+        reason = engines.NO_TORCH
     else:
         return chosen.behind, None
     rest = tuple(name for name in chosen.behind if not name.startswith("torch-"))
