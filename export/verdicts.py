@@ -1,8 +1,12 @@
 """What the gate found: of one batch size, of one variant in one runtime, and of all of them."""
 
 from dataclasses import dataclass, field
+from math import sqrt
 
 from export.limits import Limits
+
+# Fewer pictures cannot tell a share of a thousandth: one other answer of 256 is four of them.
+ENOUGH = 1000
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,15 @@ class BatchParity:
             return f"logits differ by {self.max_logit_difference:.1e} at batch size {self.batch_size}"
         if not self.max_probability_difference <= limits.probabilities:
             return f"probabilities differ by {self.max_probability_difference:.1e} at batch size {self.batch_size}"
-        # A hair more, as 0.999 is not exact in binary.
-        if self.other_answers > (1 - limits.agreement) * self.judged + 1e-6:
+        if self.other_answers > self._allowed(1 - limits.agreement):
             return f"{self.other_answers} of {self.judged:,} answers are others at batch size {self.batch_size}"
         return ""
+
+    def _allowed(self, share: float) -> float:
+        """How many other answers a share of them allows: of few pictures, three standard errors more than that."""
+        error = sqrt(self.judged * share * (1 - share)) if self.judged < ENOUGH else 0.0
+        # A hair more, as 0.999 is not exact in binary.
+        return share * self.judged + 3 * error + 1e-6
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 
 from export import bundle, graph, parity
+from export.__main__ import main
 from service import engines
 from service.classify import Upload
 from tests.conftest import SHIPPED
@@ -82,3 +83,8 @@ def test_its_accuracy_on_real_pictures_is_what_its_card_says(shipped: bundle.Bun
     predictions = classified(uploads, engines.load("onnx-cpu", shipped), shipped, top_k=1)
     right = np.mean([prediction["label"] for prediction in predictions] == np.array(labels))
     assert right == pytest.approx(shipped.document["accuracy"]["test"], abs=0.001)
+
+
+def test_it_passes_the_gate_as_whoever_clones_it_would_ask_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--verify-only", str(SHIPPED)]) == 0
+    assert "FAIL" not in capsys.readouterr().out
