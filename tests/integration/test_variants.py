@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +34,18 @@ print(*(sha256(made.graphs[name]).hexdigest() for name in ("fp32", "fp16", "int8
 """
 
 
-def exported(run: Result, out: Path, agreement: float) -> Bundle:
-    """The run's bundle with labelled pictures, where int8 needs that share of the answers, whatever it loses."""
+def exported(run: Result, out: Path, logits: float = inf) -> Bundle:
+    """The run's bundle with labelled pictures, where int8 has that limit, and needs half of the answers."""
     with pytest.MonkeyPatch.context() as patch:
-        needed = replace(limits.EIGHT_BITS, agreement=agreement, accuracy_loss=1.0)
-        patch.setitem(limits.LIMITS, ("int8", "cpu"), needed)
+        held = replace(limits.EIGHT_BITS, agreement=0.5, accuracy_loss=1.0, logits=logits)
+        patch.setitem(limits.LIMITS, ("int8", "cpu"), held)
         written, _ = assemble.export(run.path, out, pictures.labelled("synthetic", None, run.metadata))
     return written
 
 
 @pytest.fixture(scope="module")
 def with_int8(tiny_run: Result, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return exported(tiny_run, tmp_path_factory.mktemp("variants") / "bundle", agreement=0.5)
+    return exported(tiny_run, tmp_path_factory.mktemp("variants") / "bundle")
 
 
 def test_every_variant_that_passed_is_in_a_file_with_what_it_measured(with_int8: Bundle) -> None:
@@ -110,9 +111,9 @@ def test_the_engine_that_is_chosen_runs_the_preferred_variant(with_int8: Bundle)
 
 
 def test_a_variant_that_fails_its_gate_is_left_out_and_the_reason_is_kept(tiny_run: Result, tmp_path: Path) -> None:
-    written = exported(tiny_run, tmp_path / "bundle", agreement=1.1)
+    written = exported(tiny_run, tmp_path / "bundle", logits=0.0)
     assert written.variants == ("fp32", "fp16")
-    assert "answers are others at batch size 64" in written.document["left_out"]["int8"]
+    assert "logits differ by" in written.document["left_out"]["int8"]
     assert json.loads(written.load("parity.json"))["left_out"] == written.document["left_out"]
     assert f"- int8 was left out: {written.document['left_out']['int8']}." in written.load("parity.md").decode()
     assert "model.int8.onnx" not in written.document["files"]
