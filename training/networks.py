@@ -10,12 +10,7 @@ from typing import Any
 
 from torch import nn
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
-
-
-def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
-    """Side of what a convolution or pooling puts out: floor((in - k + 2p) / s) + 1 (S1)."""
-    return (size - kernel + 2 * padding) // stride + 1
+from training.layers import convolution, dropping, with_head
 
 
 def build(name: str, *, classes: int, channels: int = 3, size: int = 32, **arguments: Any) -> nn.Module:
@@ -41,46 +36,46 @@ def alexnet(*, classes: int, channels: int, size: int, padding: int = 1, dropout
     if padding not in (1, 2):
         raise ValueError(f"padding must be 1 (S2) or 2 (S0), not {padding}")
     features = nn.Sequential(
-        *_convolution(channels, 96, kernel=11, stride=4, padding=padding),
+        *convolution(channels, 96, kernel=11, stride=4, padding=padding),
         nn.MaxPool2d(3, stride=2),
-        *_convolution(96, 256, kernel=5, padding=2),
+        *convolution(96, 256, kernel=5, padding=2),
         nn.MaxPool2d(3, stride=2),
-        *_convolution(256, 384, kernel=3, padding=1),
-        *_convolution(384, 384, kernel=3, padding=1),
-        *_convolution(384, 256, kernel=3, padding=1),
+        *convolution(256, 384, kernel=3, padding=1),
+        *convolution(384, 384, kernel=3, padding=1),
+        *convolution(384, 256, kernel=3, padding=1),
         nn.MaxPool2d(3, stride=2),
     )
-    return _with_head(features, size, (4096, 4096), classes, dropout=dropout)
+    return with_head(features, size, (4096, 4096), classes, dropout=dropout)
 
 
 def alexnet_32_big(*, classes: int, channels: int, size: int, dropout: float = 0.9) -> nn.Sequential:
     """S0's re-cut of AlexNet for 32x32 pictures; 42,007,690 parameters for CIFAR-10."""
     features = nn.Sequential(
-        *_convolution(channels, 96, kernel=5),
-        *_convolution(96, 256, kernel=2),
-        *_convolution(256, 384, kernel=3, stride=2),
-        *_convolution(384, 384, kernel=3, padding=1),
-        *_convolution(384, 256, kernel=3, padding=1),
+        *convolution(channels, 96, kernel=5),
+        *convolution(96, 256, kernel=2),
+        *convolution(256, 384, kernel=3, stride=2),
+        *convolution(384, 384, kernel=3, padding=1),
+        *convolution(384, 256, kernel=3, padding=1),
         nn.MaxPool2d(3, stride=2),
     )
-    return _with_head(features, size, (4096, 256), classes, dropout=dropout)
+    return with_head(features, size, (4096, 256), classes, dropout=dropout)
 
 
 def simple_cnn(*, classes: int, channels: int, size: int) -> nn.Sequential:
     """S1: one convolution and two linear layers; 296,130 parameters for CIFAR-10."""
-    features = nn.Sequential(*_convolution(channels, 18, kernel=3, padding=1), nn.MaxPool2d(2, stride=2))
-    return _with_head(features, size, (64,), classes)
+    features = nn.Sequential(*convolution(channels, 18, kernel=3, padding=1), nn.MaxPool2d(2, stride=2))
+    return with_head(features, size, (64,), classes)
 
 
 def lenet(*, classes: int, channels: int, size: int) -> nn.Sequential:
     """S2's LeNet with sigmoids; 61,706 parameters for 28x28 grey pictures and ten classes."""
     features = nn.Sequential(
-        *_convolution(channels, 6, kernel=5, padding=2, activation="sigmoid"),
+        *convolution(channels, 6, kernel=5, padding=2, activation="sigmoid"),
         nn.AvgPool2d(2, stride=2),
-        *_convolution(6, 16, kernel=5, activation="sigmoid"),
+        *convolution(6, 16, kernel=5, activation="sigmoid"),
         nn.AvgPool2d(2, stride=2),
     )
-    return _with_head(features, size, (120, 84), classes, activation="sigmoid")
+    return with_head(features, size, (120, 84), classes, activation="sigmoid")
 
 
 def compact(
@@ -100,18 +95,18 @@ def compact(
     if len(dropout) != 4:
         raise ValueError(f"compact has four convolutions, so dropout needs four rates, not {len(dropout)}")
     features = nn.Sequential(
-        *_convolution(channels, 64, kernel=3, batch_norm=batch_norm),
+        *convolution(channels, 64, kernel=3, batch_norm=batch_norm),
         nn.MaxPool2d(2, stride=2),
-        *_dropout(dropout[0]),
-        *_convolution(64, 128, kernel=3, batch_norm=batch_norm),
+        *dropping(dropout[0]),
+        *convolution(64, 128, kernel=3, batch_norm=batch_norm),
         nn.MaxPool2d(3, stride=2),
-        *_dropout(dropout[1]),
-        *_convolution(128, 256, kernel=3, batch_norm=batch_norm),
-        *_dropout(dropout[2]),
-        *_convolution(256, 64, kernel=1, batch_norm=batch_norm),
-        *_dropout(dropout[3]),
+        *dropping(dropout[1]),
+        *convolution(128, 256, kernel=3, batch_norm=batch_norm),
+        *dropping(dropout[2]),
+        *convolution(256, 64, kernel=1, batch_norm=batch_norm),
+        *dropping(dropout[3]),
     )
-    return _with_head(features, size, (384, 192), classes, dropout=linear_dropout)
+    return with_head(features, size, (384, 192), classes, dropout=linear_dropout)
 
 
 def alexnet_bn(
@@ -133,22 +128,22 @@ def alexnet_bn(
     if len(kernels) != 2 or any(kernel % 2 == 0 for kernel in kernels):
         raise ValueError(f"kernels must be two odd numbers, not {tuple(kernels)}")
 
-    def convolution(inputs: int, outputs: int, kernel: int, padding: int) -> list[nn.Module]:
-        return _convolution(
+    def normed(inputs: int, outputs: int, kernel: int, padding: int) -> list[nn.Module]:
+        return convolution(
             inputs, outputs, kernel=kernel, padding=padding, batch_norm=batch_norm, activation=activation
         )
 
     features = nn.Sequential(
-        *convolution(channels, 96, kernels[0], kernels[0] // 2),
+        *normed(channels, 96, kernels[0], kernels[0] // 2),
         nn.MaxPool2d(2, stride=2),
-        *convolution(96, 128, kernels[1], kernels[1] // 2),
+        *normed(96, 128, kernels[1], kernels[1] // 2),
         nn.MaxPool2d(2, stride=1 if overlapping else 2),
-        *convolution(128, 256, 3, 0),
-        *convolution(256, 256, 3, 1),
-        *convolution(256, 128, 3, 1),
+        *normed(128, 256, 3, 0),
+        *normed(256, 256, 3, 1),
+        *normed(256, 128, 3, 1),
         nn.MaxPool2d(3 if overlapping else 2, stride=2),
     )
-    return _with_head(features, size, (128, 64), classes, dropout=dropout, batch_norm=batch_norm, activation=activation)
+    return with_head(features, size, (128, 64), classes, dropout=dropout, batch_norm=batch_norm, activation=activation)
 
 
 def alexnet_32(
@@ -174,9 +169,28 @@ def alexnet_32(
         raise ValueError(f"kernels must be odd numbers, not {tuple(kernels)}")
     layers: list[nn.Module] = []
     for inputs, outputs, kernel, pool in zip((channels, *widths), widths, kernels, pools, strict=False):
-        layers += _convolution(inputs, outputs, kernel=kernel, padding=kernel // 2, batch_norm=True)
+        layers += convolution(inputs, outputs, kernel=kernel, padding=kernel // 2, batch_norm=True)
         layers += [nn.MaxPool2d(pool)] if pool > 1 else []
-    return _with_head(nn.Sequential(*layers), size, hidden, classes, dropout=dropout, batch_norm=True)
+    return with_head(nn.Sequential(*layers), size, hidden, classes, dropout=dropout, batch_norm=True)
+
+
+def vgg_32(
+    *, classes: int, channels: int, size: int, widths: Sequence[int] = (24, 64, 64, 256, 256, 384, 384)
+) -> nn.Sequential:
+    """A teacher for the flagship, not of AlexNet's shape: seven 3x3 convolutions with batch norm, one linear layer.
+
+    Pooling follows convolutions 2, 4 and 6 (2x2) and, over all that is left, 7: 3,008,602 parameters and 178 million
+    multiply-adds a picture for CIFAR-10.
+    """
+    if len(widths) != 7:
+        raise ValueError(f"vgg-32 has seven widths, not {len(widths)}")
+    if size < 8:
+        raise ValueError(f"pictures of {size}x{size} are too small for vgg-32, which halves them three times")
+    layers: list[nn.Module] = []
+    for number, (inputs, outputs) in enumerate(zip((channels, *widths), widths, strict=False), start=1):
+        layers += convolution(inputs, outputs, kernel=3, padding=1, batch_norm=True)
+        layers += [nn.MaxPool2d(2)] if number in (2, 4, 6) else []
+    return with_head(nn.Sequential(*layers, nn.MaxPool2d(size // 8)), size, (), classes)
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -187,75 +201,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "compact": compact,
     "lenet": lenet,
     "simple-cnn": simple_cnn,
+    "vgg-32": vgg_32,
 }
 # Channels and side of the pictures that S2 feeds its networks; the others take CIFAR-10's, 3 and 32.
 INPUTS: dict[str, tuple[int, int]] = {"alexnet": (1, 224), "lenet": (1, 28)}
-
-
-def _convolution(
-    inputs: int,
-    outputs: int,
-    *,
-    kernel: int,
-    stride: int = 1,
-    padding: int = 0,
-    batch_norm: bool = False,
-    activation: str = "relu",
-) -> list[nn.Module]:
-    norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
-    return [nn.Conv2d(inputs, outputs, kernel, stride, padding), *norm, _activation(activation)]
-
-
-def _with_head(
-    features: nn.Sequential,
-    size: int,
-    hidden: Sequence[int],
-    classes: int,
-    *,
-    dropout: float = 0.0,
-    batch_norm: bool = False,
-    activation: str = "relu",
-) -> nn.Sequential:
-    """`features` and the linear layers after them: `hidden` sizes, each with its activation, then the logits."""
-    head: list[nn.Module] = [nn.Flatten()]
-    inputs = _flat_features(features, size)
-    for outputs in hidden:
-        norm = [nn.BatchNorm1d(outputs)] if batch_norm else []
-        head += [nn.Linear(inputs, outputs), *norm, _activation(activation), *_dropout(dropout)]
-        inputs = outputs
-    return nn.Sequential(features, nn.Sequential(*head, nn.Linear(inputs, classes)))
-
-
-def _activation(name: str) -> nn.Module:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {name!r}; there are: {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]()
-
-
-def _dropout(rate: float) -> list[nn.Module]:
-    if not 0 <= rate < 1:
-        raise ValueError(f"a dropout rate must be in [0, 1), not {rate}")
-    return [nn.Dropout(rate)] if rate else []
-
-
-def side_after(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, side: int) -> tuple[int, int, int, int]:
-    """Side of what a layer puts out for a picture with `side`, and its kernel, stride and padding."""
-    # PyTorch keeps a convolution's sizes as pairs and a pooling's as numbers.
-    kernel, stride, padding = (
-        int(value[0] if isinstance(value, tuple) else value)
-        for value in (layer.kernel_size, layer.stride, layer.padding)
-    )
-    return output_size(side, kernel, stride, padding), kernel, stride, padding
-
-
-def _flat_features(features: nn.Sequential, size: int) -> int:
-    """Number of values that `features` puts out for one picture of `size` x `size`."""
-    side, channels = size, 0
-    for layer in features:
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-            side = side_after(layer, side)[0]
-        if isinstance(layer, nn.Conv2d):
-            channels = layer.out_channels
-        if side < 1:
-            raise ValueError(f"pictures of {size}x{size} are too small for this network: a layer would have no output")
-    return channels * side * side

@@ -6,7 +6,8 @@ import torchinfo
 from rich.table import Table
 from torch import nn
 
-from training.networks import INPUTS, build, side_after
+from training.layers import side_after
+from training.networks import INPUTS, build
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from training import networks
+from training.layers import output_size
 from training.summary import summarise
 
 # The classic network and S0's need pictures or memory of their own.
-NAMES = ["alexnet-32", "alexnet-bn", "compact", "lenet", "simple-cnn"]
+NAMES = ["alexnet-32", "alexnet-bn", "compact", "lenet", "simple-cnn", "vgg-32"]
 
 
 def count(module: nn.Module) -> int:
@@ -41,6 +42,7 @@ def logits_shape(network: nn.Module, channels: int, size: int) -> tuple[int, ...
         ("compact", {}, 857_738),
         ("compact", {"batch_norm": False}, 856_714),
         ("alexnet-32-big", {}, 42_007_690),
+        ("vgg-32", {}, 3_008_602),
         ("simple-cnn", {}, 296_130),
         ("lenet", {"channels": 1, "size": 28}, 61_706),
         ("alexnet", {"channels": 1, "size": 224}, 46_764_746),
@@ -100,6 +102,8 @@ def test_dropout_of_compact_follows_its_blocks_and_hidden_layers() -> None:
         ("alexnet-bn", {"kernels": (3, 4)}, "two odd numbers"),
         ("compact", {"dropout": (0.5,)}, "four rates, not 1"),
         ("alexnet-32", {"widths": (64, 64, 64, 64)}, "five widths, five kernels, five pools and two hidden"),
+        ("vgg-32", {"widths": (64, 64)}, "seven widths, not 2"),
+        ("vgg-32", {"size": 7}, "7x7 are too small for vgg-32"),
         ("alexnet-32", {"hidden": (64,)}, "five widths, five kernels, five pools and two hidden"),
         ("alexnet-32", {"kernels": (3, 3, 4, 3, 3)}, "odd numbers, not \\(3, 3, 4, 3, 3\\)"),
     ],
@@ -186,4 +190,4 @@ def test_an_unknown_argument_is_refused_with_the_valid_ones(name: str, valid: st
 )
 def test_output_size_is_what_a_convolution_puts_out(size: int, kernel: int, stride: int, padding: int) -> None:
     put_out = nn.Conv2d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, size, size))
-    assert networks.output_size(size, kernel, stride, padding) == put_out.shape[-1]
+    assert output_size(size, kernel, stride, padding) == put_out.shape[-1]
