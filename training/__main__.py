@@ -56,7 +56,7 @@ def _train(options: argparse.Namespace) -> None:
     recipe = named_recipe(options.recipe).changed(_changes(options))
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
-    start = None if options.init is None else checkpoint.load(options.init)
+    start, teacher = (None if path is None else checkpoint.load(path) for path in (options.init, options.teacher))
     _refuse_file(options.out)
     with distributed.joined(device.choose_device(options.device)) as (processes, on):
         with processes.first_goes_ahead():
@@ -67,6 +67,7 @@ def _train(options: argparse.Namespace) -> None:
             print(f"pictures, {len(dataset.classes)} classes; on {place}", flush=True)
         extras = Extras(
             start=start,
+            teacher=teacher,
             processes=processes,
             compiled=options.compile,
             profiled=options.profile,

@@ -1,4 +1,4 @@
-"""Starting from another run's weights: what must agree, and the chain of runs that the new checkpoint tells."""
+"""Starting from another run's weights, or learning from them: what must agree, and what the new checkpoint tells."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,6 +10,11 @@ from training.epoch import TrainingError
 def chain(metadata: Metadata) -> list[dict[str, Any]]:
     """The runs whose weights a run began with, the first one first."""
     return list(metadata.provenance.get("chain", []))
+
+
+def teachers(metadata: Metadata) -> list[dict[str, Any]]:
+    """The run that taught a run, after those whose weights it began with; none where it learned from labels alone."""
+    return list(metadata.provenance.get("teachers", []))
 
 
 def continued(metadata: Metadata, start: Checkpoint) -> Metadata:
@@ -24,10 +29,27 @@ def continued(metadata: Metadata, start: Checkpoint) -> Metadata:
             found, wanted = getattr(source, name), getattr(metadata, name)
             raise TrainingError(f"the weights to begin with are for another {name}, {found}; this run has {wanted}")
     Checkpoint(metadata, start.weights).build_network()
+    told = _lineage(source, metadata)
+    return replace(metadata, mean=source.mean, std=source.std, provenance=metadata.provenance | {"chain": told})
+
+
+def taught(metadata: Metadata, teacher: Checkpoint) -> Metadata:
+    """`metadata` of a run that learns from `teacher`, another network for the same pictures; raises TrainingError."""
+    source = teacher.metadata
+    for name in ("classes", "size", "channels"):
+        if getattr(source, name) != getattr(metadata, name):
+            found, wanted = getattr(source, name), getattr(metadata, name)
+            raise TrainingError(f"the teacher is for another {name}, {found}; this run has {wanted}")
+    return replace(metadata, provenance=metadata.provenance | {"teachers": _lineage(source, metadata)})
+
+
+def _lineage(source: Metadata, metadata: Metadata) -> list[dict[str, Any]]:
+    """The runs before `source` and itself, all of which `metadata`'s run may have as ancestors."""
     told = [*chain(source), _told(source)]
     for run in told:
-        _refuse_other_split(run, metadata)
-    return replace(metadata, mean=source.mean, std=source.std, provenance=metadata.provenance | {"chain": told})
+        for known in (run, *run.get("teachers", [])):
+            _refuse_other_split(known, metadata)
+    return told
 
 
 def _refuse_other_split(run: dict[str, Any], metadata: Metadata) -> None:
@@ -41,9 +63,9 @@ def _refuse_other_split(run: dict[str, Any], metadata: Metadata) -> None:
         same_split = (run["seed"], before["validation"]) == (metadata.seed, now["validation"])
     if same_pictures and not same_split:
         raise TrainingError(
-            f"the weights to begin with were fitted to these pictures of {now['name']} in another split, with seed "
-            f"{run['seed']} and {before['validation']:,} held out; this run has seed {metadata.seed} and "
-            f"{now['validation']:,}, which they may know"
+            f"the weights to begin with or to learn from were fitted to these pictures of {now['name']} in another "
+            f"split, with seed {run['seed']} and {before['validation']:,} held out; this run has seed {metadata.seed} "
+            f"and {now['validation']:,}, which they may know"
         )
 
 
@@ -57,4 +79,5 @@ def _told(source: Metadata) -> dict[str, Any]:
         "accuracy": source.accuracy,
         "commit": source.provenance.get("commit"),
         "weights_sha256": source.weights_sha256,
+        **({"teachers": teachers(source)} if teachers(source) else {}),
     }

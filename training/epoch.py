@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 from tqdm import tqdm
 
-from training import optimizers, schedule
+from training import distillation, optimizers, schedule
 from training.data.augment import Draws, alternating_flip, augment, cutmix, draw
 from training.data.dataset import Split
 from training.evaluate import predict
@@ -145,7 +145,11 @@ def take_step(trainee: Trainee, plan: Plan, fit: Split, batch: Tensor, rate: flo
     images, targets = _examples(trainee, plan.draws, fit, share)
     with trainee.mixed_precision():
         logits = trainee.forward(trainee.preprocess(images)).float()
+        taught = None if trainee.teacher is None else trainee.teacher(images)
     loss = _loss(recipe, logits, targets, smoothing=recipe.label_smoothing)
+    if taught is not None:
+        lesson = distillation.loss(logits, taught, recipe.distillation_temperature)
+        loss = (1 - recipe.distillation) * loss + recipe.distillation * lesson
     trainee.network.zero_grad(set_to_none=True)
     # Gradients are averaged over the processes; their shares of a batch may differ by one picture.
     (loss * (len(share) * trainee.processes.count / len(batch))).backward()

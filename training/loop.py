@@ -38,6 +38,7 @@ class Extras:
     """What a run may have beside its recipe."""
 
     start: Checkpoint | None = None  # begin with these weights
+    teacher: Checkpoint | None = None  # learn from this network too
     processes: Processes = distributed.SINGLE
     compiled: bool = False
     profiled: bool = False  # leave a trace of ten steps in the run's folder
@@ -63,16 +64,19 @@ def train(
     if not go_on and path.exists():
         raise TrainingError(f"{run} holds a run already: go on with --resume, or choose another --out")
     parts = part(recipe, dataset, seed)
-    _refuse_misfit(recipe, dataset, parts, extras.processes)
+    _refuse_misfit(recipe, dataset, parts, extras)
     metadata = _describe(recipe, dataset, parts, seed, on, extras.processes)
     if extras.start is not None:
         metadata = ancestry.continued(metadata, extras.start)
+    if extras.teacher is not None:
+        metadata = ancestry.taught(metadata, extras.teacher)
     trained = trainee.build(
         recipe,
         metadata,
         parts.fit.images,
         on,
         weights=extras.start.weights if extras.start else None,
+        teacher=extras.teacher,
         processes=extras.processes,
         compiled=extras.compiled,
     )
@@ -96,7 +100,12 @@ def part(recipe: Recipe, dataset: Dataset, seed: int) -> Parts:
     return Parts(limit(fit, recipe.train_images, seed), held, limit(dataset.test, recipe.test_images, seed))
 
 
-def _refuse_misfit(recipe: Recipe, dataset: Dataset, parts: Parts, processes: Processes) -> None:
+def _refuse_misfit(recipe: Recipe, dataset: Dataset, parts: Parts, extras: Extras) -> None:
+    if recipe.distillation and extras.teacher is None:
+        raise TrainingError("this recipe learns from a teacher: name its checkpoint with --teacher")
+    if extras.teacher is not None and not recipe.distillation:
+        raise TrainingError("this recipe learns from no teacher: add, say, --set distillation=0.5, or leave it out")
+    processes = extras.processes
     needed = 2 * processes.count
     if len(parts.fit) < needed:
         raise TrainingError(f"batch norm needs {needed} pictures to fit to; there are {len(parts.fit)}")

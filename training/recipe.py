@@ -64,6 +64,8 @@ class Recipe:
     threshold: float = 1e-4  # plateau: what counts as progress in validation accuracy (0..1)
     threshold_mode: Literal["abs", "rel"] = "rel"
     label_smoothing: float = 0.0
+    distillation: float = 0.0  # share that a teacher's answers have in the loss; labels have the rest
+    distillation_temperature: float = 2.0  # divides both networks' logits there
     ema: float = 0.0  # share of the old average that a step keeps in the averaged weights; 0 switches it off
     stored_as: Storage = "float32"  # in checkpoints; "float16" halves all but vectors, training itself stays as it is
     flip: bool = True
@@ -93,14 +95,22 @@ class Recipe:
             _require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), not {getattr(self, name)}")
         for name in ("weight_decay", "crop_padding", "cutout", "threshold", "patience", "cosine_epochs", "fancy_pca"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, it is {getattr(self, name)}")
-        for name, most in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0.5), ("cutmix", 1)):
+        for name, most in (
+            ("brightness", 1),
+            ("contrast", 1),
+            ("saturation", 1),
+            ("hue", 0.5),
+            ("cutmix", 1),
+            ("distillation", 1),
+        ):
             _require(0 <= getattr(self, name) <= most, f"{name} must be in [0, {most}], not {getattr(self, name)}")
         for name, least in (("train_images", 1), ("validation_images", 1), ("test_images", 0)):
             count = getattr(self, name)
             _require(
                 count is None or count >= least, f"{name} must be at least {least}, or null for all; it is {count}"
             )
-        _require(self.bias_rate > 0, f"bias_rate must be positive, not {self.bias_rate}")
+        for name in ("bias_rate", "distillation_temperature"):
+            _require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
         _require(0 < self.validation_share < 1, f"validation_share must be in (0, 1), not {self.validation_share}")
         _check_schedule(self)
 

@@ -135,6 +135,9 @@ _FLAGSHIP = Recipe(
 _FLAGSHIP_FAST = replace(_FLAGSHIP, stages=(Stage(8, 256, 0.05),), crop_padding=2, cutout=0, cutmix=0.0)
 # Goes on from a finished flagship (--init), as CutMix leaves it short of what it can fit.
 _FLAGSHIP_FINISH = replace(_FLAGSHIP, stages=(Stage(8, 256, 0.02),), cutmix=0.0)
+# Goes on from a finished flagship-finish (--init) with flagship-teacher's answers beside the labels (--teacher): they
+# say what a picture mixed of two shows, so that CutMix can stay to the end.
+_FLAGSHIP_TAUGHT = replace(_FLAGSHIP, stages=(Stage(16, 256, 0.03),), label_smoothing=0.0, distillation=0.8)
 # What flagship-taught learns from. Labels that are not smoothed make the better teacher: Mueller et al. 2019.
 _FLAGSHIP_TEACHER = replace(
     _FLAGSHIP, network="vgg-32", stages=(Stage(10, 256, 0.05),), cutmix=0.0, label_smoothing=0.0
@@ -148,6 +151,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "flagship": _FLAGSHIP,
         "flagship-fast": _FLAGSHIP_FAST,
         "flagship-finish": _FLAGSHIP_FINISH,
+        "flagship-taught": _FLAGSHIP_TAUGHT,
         "flagship-teacher": _FLAGSHIP_TEACHER,
         "s0": _S0,
         "s1": _S1,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from training import calibration, checkpoint, energy, evaluate, resume, storage
+from training import ancestry, calibration, checkpoint, energy, evaluate, resume, storage
 from training.checkpoint import Checkpoint, Metadata
 from training.data.dataset import Split
 from training.files import write_atomically
@@ -55,8 +55,11 @@ def stage_path(run: Path, number: int, stage: Stage) -> Path:
 def identity(metadata: Metadata) -> dict[str, Any]:
     """What a resumed run must have in common with the run it continues."""
     shared = ("recipe", "seed", "data", "classes", "size", "channels", "mean", "std")
-    begun_with = [run["weights_sha256"] for run in metadata.provenance.get("chain", [])]
-    return {name: getattr(metadata, name) for name in shared} | {"begun_with": begun_with}
+    begun_with = [run["weights_sha256"] for run in ancestry.chain(metadata)]
+    # Only where there is a teacher: states that were written before there were any have no such entry.
+    taught_by = [run["weights_sha256"] for run in ancestry.teachers(metadata)]
+    own = {name: getattr(metadata, name) for name in shared} | {"begun_with": begun_with}
+    return own | ({"taught_by": taught_by} if taught_by else {})
 
 
 def save_epoch(run: Path, metadata: Metadata, trainee: Trainee, history: list[Epoch]) -> None:

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training import device, distributed, initial, networks, optimizers
-from training.checkpoint import Metadata
+from training import device, distillation, distributed, initial, networks, optimizers
+from training.checkpoint import Checkpoint, Metadata
 from training.classifier import Preprocess
 from training.data import colour
 from training.data.colour import Palette
+from training.distillation import Teacher
 from training.distributed import Processes
 from training.recipe import Recipe
 
@@ -30,6 +31,7 @@ class Trainee:
     averaged: AveragedModel | None  # of the weights, where the recipe asks for it
     preprocess: Preprocess
     palette: Palette
+    teacher: Teacher | None
     optimizers: tuple[Optimizer, ...]
     device: torch.device
     processes: Processes
@@ -51,25 +53,13 @@ def build(
     on: torch.device,
     *,
     weights: Mapping[str, Tensor] | None = None,
+    teacher: Checkpoint | None = None,
     processes: Processes = distributed.SINGLE,
     compiled: bool = False,
 ) -> Trainee:
     """A trainee with weights of the run's seed, or the given ones; `images` are the pictures it is to be fitted to."""
-    torch.manual_seed(metadata.seed)
-    network = networks.build(
-        recipe.network,
-        classes=len(metadata.classes),
-        channels=metadata.channels,
-        size=metadata.size,
-        **recipe.arguments,
-    )
     preprocess = Preprocess(metadata.mean, metadata.std)
-    if weights is not None:
-        network.load_state_dict(weights)
-    elif recipe.first_convolution != "random":
-        initial.whiten_first(network, preprocess, images[: initial.PICTURES].cpu())
-    if recipe.first_convolution == "frozen":
-        initial.first_convolution(network).requires_grad_(False)
+    network = _network(recipe, metadata, preprocess, images, weights)
     if processes.count > 1 and on.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     # Convolutions on CUDA and CPU are faster on NHWC memory; MPS gains nothing from it.
@@ -86,7 +76,29 @@ def build(
         averaged=AveragedModel(network, multi_avg_fn=average, use_buffers=True) if recipe.ema else None,
         preprocess=preprocess.to(on),
         palette=colour.palette(images, on),
+        teacher=None if teacher is None else distillation.teacher(teacher, on, layout),
         optimizers=optimizers.build(recipe, network),
         device=on,
         processes=processes,
     )
+
+
+def _network(
+    recipe: Recipe, metadata: Metadata, preprocess: Preprocess, images: Tensor, weights: Mapping[str, Tensor] | None
+) -> nn.Module:
+    """The recipe's network with its first weights, and with what stays as it is marked so."""
+    torch.manual_seed(metadata.seed)
+    network = networks.build(
+        recipe.network,
+        classes=len(metadata.classes),
+        channels=metadata.channels,
+        size=metadata.size,
+        **recipe.arguments,
+    )
+    if weights is not None:
+        network.load_state_dict(weights)
+    elif recipe.first_convolution != "random":
+        initial.whiten_first(network, preprocess, images[: initial.PICTURES].cpu())
+    if recipe.first_convolution == "frozen":
+        initial.first_convolution(network).requires_grad_(False)
+    return network

@@ -12,9 +12,9 @@ COMPACT = Recipe(network="compact", stages=(Stage(**STAGE),))
 
 COUNTS = ("train_images", "validation_images", "test_images")  # null for all
 WHOLE = ("crop_padding", "cutout", "decay_every", "cosine_epochs", "patience")
-FROM_0_TO_1 = ("brightness", "contrast", "saturation", "cutmix")
+FROM_0_TO_1 = ("brightness", "contrast", "saturation", "cutmix", "distillation")
 BELOW_1 = ("momentum", "label_smoothing", "ema")
-ABOVE_0 = ("bias_rate", "decay_factor", "validation_share")
+ABOVE_0 = ("bias_rate", "decay_factor", "distillation_temperature", "validation_share")
 NUMBERS = (*FROM_0_TO_1, *BELOW_1, *ABOVE_0, "weight_decay", "threshold", "hue", "fancy_pca")
 SWITCHES = ("softmax_in_network", "fresh_optimizer", "flip", "alternate_flip")
 CHOICES = {

@@ -1,5 +1,7 @@
 """The model card in Markdown, written from a checkpoint's own figures."""
 
+from typing import Any
+
 from training import ancestry
 from training.checkpoint import Metadata
 from training.recipe import Recipe, from_mapping
@@ -78,13 +80,24 @@ def _flagged(metadata: Metadata) -> str:
 
 
 def _ancestors(metadata: Metadata) -> list[str]:
-    """One line for every run whose weights this one began with, the first one first."""
-    return [
-        f"- Begun with the weights {run['weights_sha256'][:12]} of another run: `{run['network']}`, {run['epochs']} "
+    """One line for every run whose weights this one began with, the first one first, and for every run that taught."""
+    lines = []
+    for run in ancestry.chain(metadata):
+        lines += [f"- Begun with {_run(run)}.", *_teachers(run.get("teachers", []))]
+    return lines + _teachers(ancestry.teachers(metadata))
+
+
+def _teachers(runs: list[dict[str, Any]]) -> list[str]:
+    begun = [f"- Its teacher was begun with {_run(run)}." for run in runs[:-1]]
+    return begun + [f"- Taught by {_run(run)}." for run in runs[-1:]]
+
+
+def _run(run: dict[str, Any]) -> str:
+    return (
+        f"the weights {run['weights_sha256'][:12]} of another run: `{run['network']}`, {run['epochs']} "
         f"epochs on {run['data']['fit']:,} pictures of `{run['data']['name']}`, seed {run['seed']}, validation "
-        f"accuracy {run['accuracy']['validation']:.2%}, commit {run['commit'] or 'unknown'}."
-        for run in ancestry.chain(metadata)
-    ]
+        f"accuracy {run['accuracy']['validation']:.2%}, commit {run['commit'] or 'unknown'}"
+    )
 
 
 def _optimisation(recipe: Recipe) -> str:
@@ -96,11 +109,16 @@ def _optimisation(recipe: Recipe) -> str:
         *([f"biases and norms at {recipe.bias_rate:g} times the rate"] if recipe.bias_rate != 1 else []),
         *([f"first convolution {recipe.first_convolution}"] if recipe.first_convolution != "random" else []),
         f"label smoothing {recipe.label_smoothing}",
+        *([_distillation(recipe)] if recipe.distillation else []),
         *([f"weights averaged with decay {recipe.ema}"] if recipe.ema else []),
         *(["weights stored as float16"] if recipe.stored_as == "float16" else []),
         *(["a softmax before the loss's own"] if recipe.softmax_in_network else []),
     ]
     return ", ".join(parts)
+
+
+def _distillation(recipe: Recipe) -> str:
+    return f"{recipe.distillation:.0%} of the loss from a teacher at temperature {recipe.distillation_temperature:g}"
 
 
 def _augmentation(recipe: Recipe) -> str:
