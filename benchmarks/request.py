@@ -144,7 +144,7 @@ async def _watch() -> None:
         await asyncio.Event().wait()
         return await _receive()
 
-    async with while_connected(never):
+    with while_connected(never):
         await asyncio.sleep(0)
 
 

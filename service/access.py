@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import REASON
+from service.scope import header
 from service.serving import Serving
 
-HEADER = "x-request-id"
+HEADER = b"x-request-id"
 # What other software takes for an id; anything else could be there to confuse who reads the log.
 PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
@@ -41,14 +41,14 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         started = time.monotonic()
-        identity = _identity(Headers(scope=scope))
+        identity = _identity(scope)
         status = 0
 
         async def watch(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = identity
+                message["headers"] = [*message["headers"], (HEADER, identity.encode())]
             await send(message)
 
         try:
@@ -57,8 +57,8 @@ class Access:
             _tell(scope, identity, status, time.monotonic() - started)
 
 
-def _identity(headers: Headers) -> str:
-    given = headers.get(HEADER, "")
+def _identity(scope: Scope) -> str:
+    given = header(scope, HEADER)
     return given if PLAIN_ID.fullmatch(given) else uuid.uuid4().hex
 
 

@@ -37,8 +37,13 @@ async def classify(
     """
     decoded = await _decoded(uploads, serving, deadline)
     pictures = good(decoded)
-    outputs, engines = await serving.batcher.submit(np.stack(pictures), deadline) if pictures else (None, ())
+    outputs, engines = await serving.batcher.submit(_together(pictures), deadline) if pictures else (None, ())
     return answers([upload.filename for upload in uploads], decoded, outputs, serving.bundle, top_k), engines
+
+
+def _together(pictures: Sequence[Pixels]) -> Pixels:
+    # Stacking a single picture would copy it.
+    return pictures[0][np.newaxis] if len(pictures) == 1 else np.stack(pictures)
 
 
 async def _decoded(uploads: Sequence[Upload], serving: Serving, deadline: float) -> list[Pixels | PictureError]:

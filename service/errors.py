@@ -2,12 +2,13 @@
 
 import logging
 import math
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from service.failover import EnginesFailed
 from service.waiting import Closed, DeadlineExceeded, EngineFailed, QueueFull, RequestTooLarge
@@ -116,9 +117,18 @@ async def on_engine_failed(request: Request, error: Exception) -> JSONResponse:
     return problem_response(request, Problem("engines_failed", detail, retry_after=1.0))
 
 
-HANDLERS = {
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+HANDLERS: dict[type[Exception], Handler] = {
     Problem: on_problem,
     HTTPException: on_http_exception,
     EngineFailed: on_engine_failed,
     **dict.fromkeys(_OF_EXCEPTION, on_refusal),
 }
+
+
+async def answered(request: Request, endpoint: Callable[[Request], Awaitable[Response]]) -> Response:
+    """What the endpoint answers, or its refusal. Raises what has no handler."""
+    try:
+        return await endpoint(request)
+    except tuple(HANDLERS) as error:
+        return await HANDLERS[type(error)](request, error)

@@ -21,6 +21,9 @@ FIELD = "top_k"
 LONGEST_BOUNDARY = 256
 # Of one part; browsers and curl send two short lines.
 LONGEST_HEAD = 8192
+# What nearly every client writes, read here in a third of the time that a parser of all else takes.
+PLAIN_TYPE = re.compile(r"multipart/form-data; boundary=([0-9A-Za-z'+_./:-]+)")
+PLAIN_FILE = re.compile(rb' form-data; name="([^"\\;=*]+)"; filename="([^"\\;=*]+)"')
 # RFC 7578 forbids it, and some clients write names beyond ASCII in this way (RFC 8187) alone.
 EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?[\w-]+'[^']*'([^;\"\s]+)", re.IGNORECASE)
 
@@ -53,7 +56,8 @@ def parse(content_type: str, body: bytes, max_pictures: int) -> Asked:
 
 
 def _boundary(content_type: str) -> bytes:
-    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    plain = PLAIN_TYPE.fullmatch(content_type)
+    boundary = plain[1].encode() if plain else parse_options_header(content_type)[1].get(b"boundary", b"")
     if not 0 < len(boundary) <= LONGEST_BOUNDARY:
         raise Problem("bad_request", "the form's Content-Type has no usable boundary; let the client make the header")
     return boundary
@@ -81,12 +85,19 @@ def _part(piece: bytes) -> tuple[dict[bytes, bytes], bytes]:
     for line in lines:
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-disposition":
-            kind, options = parse_options_header(value)
+            kind, options = _options(value)
             if b"filename" not in options and (extended := EXTENDED_NAME.search(value)):
                 options[b"filename"] = unquote_to_bytes(extended[1])
             if kind.strip() == b"form-data" and b"name" in options:
                 return options, piece[end + 4 :]
     raise Problem("bad_request", f"a part of the form has no name; pictures go into '{PART}'")
+
+
+def _options(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """What a Content-Disposition is, and its parameters."""
+    if (plain := PLAIN_FILE.fullmatch(value)) is not None:
+        return b"form-data", {b"name": plain[1], b"filename": plain[2]}
+    return parse_options_header(value)
 
 
 def _text(content: bytes | None) -> str | None:

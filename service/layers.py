@@ -2,15 +2,13 @@
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Problem, on_refusal, problem_response
+from service.scope import header
 from service.serving import Serving
 from service.waiting import Closed
 
@@ -21,12 +19,26 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; HTTP has none
 logger = logging.getLogger("alexnet")
 
 
-def in_front(app: ASGIApp, ours: ASGIApp) -> Callable[[Scope, Receive, Send], Awaitable[Any]]:
-    """BentoML's application behind `ours`: it has routes for our paths too, and answers unknown ones in plain text."""
+def in_front(app: ASGIApp, ours: ASGIApp, before_bentos: bool) -> ASGIApp:
+    """BentoML's application behind `ours`: it has routes for our paths too, and answers unknown ones in plain text.
+
+    With `before_bentos` also behind `ours` are BentoML's own layers, which are around this one.
+    """
+    inside = _either(app, ours)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        bentos = scope["type"] != "http" or scope["path"] in BENTOML_PATHS
-        await (app if bentos else ours)(scope, receive, send)
+        if before_bentos and scope["type"] == "lifespan":  # which comes before every request
+            bentos = scope["app"]
+            bentos.middleware_stack = _either(bentos.middleware_stack, ours)
+        await inside(scope, receive, send)
+
+    return call
+
+
+def _either(bentos: ASGIApp, ours: ASGIApp) -> ASGIApp:
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        is_bentos = scope["type"] != "http" or scope["path"] in BENTOML_PATHS
+        await (bentos if is_bentos else ours)(scope, receive, send)
 
     return call
 
@@ -41,15 +53,15 @@ class ApiKey:
         """Serve or refuse one request."""
         serving: Serving = scope["app"].state.serving
         key, path = serving.settings.api_key, scope["path"]
-        if key is None or path == "/" or path.startswith("/docs") or _has_key(Headers(scope=scope), key):
+        if key is None or path == "/" or path.startswith("/docs") or _has_key(scope, key):
             await self._app(scope, receive, send)
             return
         problem = Problem("unauthorized", "the API key is missing or wrong; send it as: Authorization: Bearer KEY")
         await problem_response(Request(scope), problem, {"www-authenticate": "Bearer"})(scope, receive, send)
 
 
-def _has_key(headers: Headers, key: str) -> bool:
-    scheme, _, given = headers.get("authorization", "").partition(" ")
+def _has_key(scope: Scope, key: str) -> bool:
+    scheme, _, given = header(scope, b"authorization").partition(" ")
     # The time that a comparison takes must not tell how much of a guess is right.
     return hmac.compare_digest(given.strip().encode(), key.encode()) and scheme.lower() == "bearer"
 

@@ -72,8 +72,10 @@ class Metrics:
 
     def decoded(self, good: int, bad: int, seconds: float) -> None:
         """The pictures of a request were decoded, or could not be."""
-        self._pictures.labels(self.worker, "decoded").inc(good)
-        self._pictures.labels(self.worker, "refused").inc(bad)
+        if good:
+            self._pictures.labels(self.worker, "decoded").inc(good)
+        if bad:
+            self._pictures.labels(self.worker, "refused").inc(bad)
         self._decode.observe(seconds)
 
     def queued(self, pictures: int) -> None:

@@ -105,5 +105,5 @@ class AlexNetService:
 
 
 # The decorator has made it BentoML's Service, which its annotation does not tell.
-cast(Any, AlexNetService).add_asgi_middleware(layers.in_front, ours=app)
-tracing.only_with_exporter(AlexNetService)
+SERVICE = cast(Any, AlexNetService)
+SERVICE.add_asgi_middleware(layers.in_front, ours=app, before_bentos=not tracing.is_wanted(SERVICE))

@@ -2,18 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from service.errors import Problem
+from service.scope import header
 
-
-def media_type(request: Request) -> str:
-    """What the body is said to be, without parameters; empty where nothing is said."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+# Seconds for which a client is not watched.
+SOON = 0.02
 
 
 async def body_of(request: Request, limit: int, deadline: float) -> bytes:
@@ -30,9 +29,13 @@ async def body_of(request: Request, limit: int, deadline: float) -> bytes:
         raise Problem("slow_request", detail) from None
 
 
-@asynccontextmanager
-async def while_connected(receive: Receive) -> AsyncIterator[None]:
-    """Cancel what runs inside when the client leaves, as ClientDisconnect. The body must have been read."""
+@contextmanager
+def while_connected(receive: Receive) -> Iterator[None]:
+    """Cancel what runs inside when the client leaves, as ClientDisconnect. The body must have been read.
+
+    Nobody looks in the first moments, as most requests are answered by then and a task of their own costs them more
+    than it can save.
+    """
     task = asyncio.current_task()
     assert task is not None
     gone = False
@@ -44,7 +47,8 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
             gone = True
             task.cancel()
 
-    watcher = asyncio.create_task(watch())
+    watchers: list[asyncio.Task[None]] = []
+    timer = asyncio.get_running_loop().call_later(SOON, lambda: watchers.append(asyncio.create_task(watch())))
     try:
         yield
     except asyncio.CancelledError:
@@ -53,12 +57,14 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
         task.uncancel()
         raise ClientDisconnect from None
     finally:
-        watcher.cancel()
+        timer.cancel()
+        for watcher in watchers:
+            watcher.cancel()
 
 
 async def _received(request: Request, limit: int) -> bytes:
     """The body as it arrives; refused as soon as it is larger than `limit` bytes, announced or not."""
-    announced = request.headers.get("content-length", "")
+    announced = header(request.scope, b"content-length")
     if announced.isascii() and announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
         raise _too_large(limit)
     chunks, received = [], 0

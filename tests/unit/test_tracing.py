@@ -1,4 +1,4 @@
-"""Spans are made where BentoML was told where to send them, and nowhere else."""
+"""BentoML's layers do what it was told to do, and nothing else: spans where somebody receives them, a limit."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 
-from service.tracing import only_with_exporter
+from service.tracing import is_wanted
 
 # Of BentoML itself, while it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__get_pydantic_core_schema__` method:DeprecationWarning")
@@ -23,7 +23,7 @@ def service() -> Iterator[Any]:
     from _bentoml_sdk import Service
 
     before = deepcopy(BentoMLContainer.config.get())
-    found = SimpleNamespace(name="traced", config={})
+    found = SimpleNamespace(name="traced", config={"traffic": {"timeout": 60}})
     found.all_services = lambda: {found.name: found}
     found.inject_config = partial(Service.inject_config, found)
     yield found
@@ -38,7 +38,7 @@ def excluded(service: Any) -> Any:
 
 def test_without_an_exporter_no_request_has_a_span(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(OPTIONS, raising=False)
-    only_with_exporter(service)
+    assert is_wanted(service) is False
     assert excluded(service) == ".*"
 
 
@@ -49,5 +49,13 @@ def test_without_an_exporter_no_request_has_a_span(service: Any, monkeypatch: py
 )
 def test_with_an_exporter_every_request_has_one(service: Any, options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OPTIONS, json.dumps({"services": options}))
-    only_with_exporter(service)
+    assert is_wanted(service) is True
     assert excluded(service) is None
+
+
+def test_a_limit_that_bentoml_was_told_to_keep_is_left_to_its_layers(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(OPTIONS, json.dumps({"services": {"traced": {"traffic": {"max_concurrency": 7}}}}))
+    assert is_wanted(service) is True
+    assert excluded(service) == ".*"
