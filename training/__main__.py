@@ -56,7 +56,8 @@ def _train(options: argparse.Namespace) -> None:
     recipe = named_recipe(options.recipe).changed(_changes(options))
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
-    start, teacher = (None if path is None else checkpoint.load(path) for path in (options.init, options.teacher))
+    start = None if options.init is None else checkpoint.load(options.init)
+    teachers = tuple(map(checkpoint.load, options.teacher))
     _refuse_file(options.out)
     with distributed.joined(device.choose_device(options.device)) as (processes, on):
         with processes.first_goes_ahead():
@@ -67,7 +68,7 @@ def _train(options: argparse.Namespace) -> None:
             print(f"pictures, {len(dataset.classes)} classes; on {place}", flush=True)
         extras = Extras(
             start=start,
-            teacher=teacher,
+            teachers=teachers,
             processes=processes,
             compiled=options.compile,
             profiled=options.profile,

@@ -1,5 +1,6 @@
 """Starting from another run's weights, or learning from them: what must agree, and what the new checkpoint tells."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ def chain(metadata: Metadata) -> list[dict[str, Any]]:
 
 
 def teachers(metadata: Metadata) -> list[dict[str, Any]]:
-    """The run that taught a run, after those whose weights it began with; none where it learned from labels alone."""
+    """The runs that taught a run, each with the chain of its own; none where it learned from labels alone."""
     return list(metadata.provenance.get("teachers", []))
 
 
@@ -33,23 +34,33 @@ def continued(metadata: Metadata, start: Checkpoint) -> Metadata:
     return replace(metadata, mean=source.mean, std=source.std, provenance=metadata.provenance | {"chain": told})
 
 
-def taught(metadata: Metadata, teacher: Checkpoint) -> Metadata:
-    """`metadata` of a run that learns from `teacher`, another network for the same pictures; raises TrainingError."""
-    source = teacher.metadata
-    for name in ("classes", "size", "channels"):
-        if getattr(source, name) != getattr(metadata, name):
-            found, wanted = getattr(source, name), getattr(metadata, name)
-            raise TrainingError(f"the teacher is for another {name}, {found}; this run has {wanted}")
-    return replace(metadata, provenance=metadata.provenance | {"teachers": _lineage(source, metadata)})
+def taught(metadata: Metadata, sources: Sequence[Checkpoint]) -> Metadata:
+    """`metadata` of a run that learns from `sources`, networks for the same pictures; raises TrainingError."""
+    told = []
+    for source in (each.metadata for each in sources):
+        for name in ("classes", "size", "channels"):
+            if getattr(source, name) != getattr(metadata, name):
+                found, wanted = getattr(source, name), getattr(metadata, name)
+                raise TrainingError(f"the teacher is for another {name}, {found}; this run has {wanted}")
+        *before, own = _lineage(source, metadata)
+        told.append(own | ({"chain": before} if before else {}))
+    return replace(metadata, provenance=metadata.provenance | {"teachers": told})
 
 
 def _lineage(source: Metadata, metadata: Metadata) -> list[dict[str, Any]]:
     """The runs before `source` and itself, all of which `metadata`'s run may have as ancestors."""
     told = [*chain(source), _told(source)]
     for run in told:
-        for known in (run, *run.get("teachers", [])):
+        for known in _family(run):
             _refuse_other_split(known, metadata)
     return told
+
+
+def _family(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A run, its teachers, and the runs that they began with."""
+    yield run
+    for other in (*run.get("teachers", []), *run.get("chain", [])):
+        yield from _family(other)
 
 
 def _refuse_other_split(run: dict[str, Any], metadata: Metadata) -> None:

@@ -1,6 +1,6 @@
-"""Learning from a finished network, the teacher, as well as from labels (Hinton, Vinyals and Dean 2015)."""
+"""Learning from finished networks, the teachers, as well as from labels (Hinton, Vinyals and Dean 2015)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,14 +11,17 @@ from training.checkpoint import Checkpoint
 Teacher = Callable[[Tensor], Tensor]  # uint8 images [N, H, W, C] to logits [N, K]
 
 
-def teacher(source: Checkpoint, on: torch.device, layout: torch.memory_format) -> Teacher:
-    """The logits of a finished network, which sees the very pictures that the learner sees and learns nothing."""
-    classifier = source.build_classifier().to(on, memory_format=layout)  # type: ignore[call-overload]
+def teacher(sources: Sequence[Checkpoint], on: torch.device, layout: torch.memory_format) -> Teacher:
+    """The mean logits of finished networks, which see the very pictures that the learner sees and learn nothing."""
+    classifiers = [
+        source.build_classifier().to(on, memory_format=layout)  # type: ignore[call-overload]
+        for source in sources
+    ]
 
     @torch.no_grad()
     def logits(images: Tensor) -> Tensor:
-        found: Tensor = classifier.network(classifier.preprocess(images))
-        return found
+        found = [classifier.network(classifier.preprocess(images)).float() for classifier in classifiers]
+        return torch.stack(found).mean(dim=0)
 
     return logits
 

@@ -38,7 +38,7 @@ class Extras:
     """What a run may have beside its recipe."""
 
     start: Checkpoint | None = None  # begin with these weights
-    teacher: Checkpoint | None = None  # learn from this network too
+    teachers: tuple[Checkpoint, ...] = ()  # learn from these networks too
     processes: Processes = distributed.SINGLE
     compiled: bool = False
     profiled: bool = False  # leave a trace of ten steps in the run's folder
@@ -68,15 +68,15 @@ def train(
     metadata = _describe(recipe, dataset, parts, seed, on, extras.processes)
     if extras.start is not None:
         metadata = ancestry.continued(metadata, extras.start)
-    if extras.teacher is not None:
-        metadata = ancestry.taught(metadata, extras.teacher)
+    if extras.teachers:
+        metadata = ancestry.taught(metadata, extras.teachers)
     trained = trainee.build(
         recipe,
         metadata,
         parts.fit.images,
         on,
         weights=extras.start.weights if extras.start else None,
-        teacher=extras.teacher,
+        teachers=extras.teachers,
         processes=extras.processes,
         compiled=extras.compiled,
     )
@@ -101,9 +101,9 @@ def part(recipe: Recipe, dataset: Dataset, seed: int) -> Parts:
 
 
 def _refuse_misfit(recipe: Recipe, dataset: Dataset, parts: Parts, extras: Extras) -> None:
-    if recipe.distillation and extras.teacher is None:
+    if recipe.distillation and not extras.teachers:
         raise TrainingError("this recipe learns from a teacher: name its checkpoint with --teacher")
-    if extras.teacher is not None and not recipe.distillation:
+    if extras.teachers and not recipe.distillation:
         raise TrainingError("this recipe learns from no teacher: add, say, --set distillation=0.5, or leave it out")
     processes = extras.processes
     needed = 2 * processes.count

@@ -28,7 +28,9 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     _add_run(command)
     command.add_argument("--size", type=_positive, metavar="N", help="side of a picture (default: the document's)")
     command.add_argument("--init", type=Path, metavar="CHECKPOINT", help="begin with the weights of another run")
-    command.add_argument("--teacher", type=Path, metavar="CHECKPOINT", help="learn from this network's answers too")
+    command.add_argument(
+        "--teacher", type=Path, nargs="+", default=[], metavar="FILE", help="checkpoints to learn from"
+    )
     command.add_argument("--compile", action="store_true", help="compile the network (torch.compile); worth it on CUDA")
     command.add_argument("--profile", action="store_true", help="leave a profiler trace of ten steps in --out")
 

@@ -1,6 +1,6 @@
 """A network in training, with everything that moves its weights; `build` makes one from a recipe."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ def build(
     on: torch.device,
     *,
     weights: Mapping[str, Tensor] | None = None,
-    teacher: Checkpoint | None = None,
+    teachers: Sequence[Checkpoint] = (),
     processes: Processes = distributed.SINGLE,
     compiled: bool = False,
 ) -> Trainee:
@@ -76,7 +76,7 @@ def build(
         averaged=AveragedModel(network, multi_avg_fn=average, use_buffers=True) if recipe.ema else None,
         preprocess=preprocess.to(on),
         palette=colour.palette(images, on),
-        teacher=None if teacher is None else distillation.teacher(teacher, on, layout),
+        teacher=distillation.teacher(teachers, on, layout) if teachers else None,
         optimizers=optimizers.build(recipe, network),
         device=on,
         processes=processes,

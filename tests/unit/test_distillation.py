@@ -58,7 +58,7 @@ def of_seed(seed: int) -> Checkpoint:
 def taught(teacher: Checkpoint | None, **changes: Any) -> Trainee:
     recipe = PLAIN.changed({"distillation": 1.0 if teacher else 0.0, **changes})
     metadata = replace(METADATA, network=recipe.network, size=4)
-    return trainee.build(recipe, metadata, split(30).images, CPU, teacher=teacher)
+    return trainee.build(recipe, metadata, split(30).images, CPU, teachers=[teacher] if teacher else [])
 
 
 def test_what_is_learned_from_a_teacher_alone_does_not_depend_on_the_labels() -> None:
@@ -93,6 +93,14 @@ def test_a_learner_comes_to_answer_as_its_teacher_does(precision: str) -> None:
     assert torch.equal(learner.network(learner.preprocess(fit.images)).argmax(dim=1), wanted)
 
 
+def test_several_teachers_give_the_mean_of_their_logits() -> None:
+    sources = [of_seed(1), of_seed(2)]
+    images = split(6).images
+    found = distillation.teacher(sources, CPU, torch.contiguous_format)(images)
+    first, second = (source.build_classifier()(images)[0] for source in sources)
+    torch.testing.assert_close(found, (first + second) / 2)
+
+
 def test_a_teacher_learns_nothing() -> None:
     teacher = of_seed(1)
     before = {name: weight.clone() for name, weight in teacher.weights.items()}
@@ -110,7 +118,7 @@ def train(
     **options: Any,
 ) -> Result:
     first, second = (None if result is None else checkpoint.load(result.path) for result in (start, teacher))
-    extras = Extras(start=first, teacher=second)
+    extras = Extras(start=first, teachers=(second,) if second else ())
     return loop.train(recipe, dataset or pictures(), run, on=CPU, extras=extras, **options)
 
 
@@ -147,6 +155,17 @@ def test_a_run_that_goes_on_from_a_taught_one_tells_of_that_teacher_too(
     lines = (tmp_path / "next" / "card.md").read_text().splitlines()
     told = [line.split(" the weights ")[0] for line in lines if "of another run" in line]
     assert told == ["- Begun with", "- Taught by"]
+
+
+def test_the_teacher_s_own_chain_is_told_and_looked_at(teacher: Result, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, network="compact")
+    grown = train(tmp_path / "grown", recipe=recipe, start=teacher)
+    run = train(tmp_path / "run", grown)
+    (told,) = run.metadata.provenance["teachers"]
+    assert [each["weights_sha256"] for each in told["chain"]] == [teacher.metadata.weights_sha256]
+    lines = (tmp_path / "run" / "card.md").read_text().splitlines()
+    begun = [line.split(" the weights ")[0] for line in lines if "of another run" in line]
+    assert begun == ["- Taught by", "  - That one was begun with"]
 
 
 def test_a_recipe_with_distillation_needs_a_teacher(tmp_path: Path) -> None:

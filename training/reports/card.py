@@ -88,8 +88,11 @@ def _ancestors(metadata: Metadata) -> list[str]:
 
 
 def _teachers(runs: list[dict[str, Any]]) -> list[str]:
-    begun = [f"- Its teacher was begun with {_run(run)}." for run in runs[:-1]]
-    return begun + [f"- Taught by {_run(run)}." for run in runs[-1:]]
+    lines = []
+    for run in runs:
+        lines += [f"- Taught by {_run(run)}."]
+        lines += [f"  - That one was begun with {_run(before)}." for before in run.get("chain", [])]
+    return lines
 
 
 def _run(run: dict[str, Any]) -> str:
