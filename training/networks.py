@@ -174,25 +174,6 @@ def alexnet_32(
     return with_head(nn.Sequential(*layers), size, hidden, classes, dropout=dropout, batch_norm=True)
 
 
-def vgg_32(
-    *, classes: int, channels: int, size: int, widths: Sequence[int] = (24, 64, 64, 256, 256, 384, 384)
-) -> nn.Sequential:
-    """A teacher for the flagship, not of AlexNet's shape: seven 3x3 convolutions with batch norm, one linear layer.
-
-    Pooling follows convolutions 2, 4 and 6 (2x2) and, over all that is left, 7: 3,008,602 parameters and 178 million
-    multiply-adds a picture for CIFAR-10.
-    """
-    if len(widths) != 7:
-        raise ValueError(f"vgg-32 has seven widths, not {len(widths)}")
-    if size < 8:
-        raise ValueError(f"pictures of {size}x{size} are too small for vgg-32, which halves them three times")
-    layers: list[nn.Module] = []
-    for number, (inputs, outputs) in enumerate(zip((channels, *widths), widths, strict=False), start=1):
-        layers += convolution(inputs, outputs, kernel=3, padding=1, batch_norm=True)
-        layers += [nn.MaxPool2d(2)] if number in (2, 4, 6) else []
-    return with_head(nn.Sequential(*layers, nn.MaxPool2d(size // 8)), size, (), classes)
-
-
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "alexnet": alexnet,
     "alexnet-32": alexnet_32,
@@ -201,7 +182,6 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "compact": compact,
     "lenet": lenet,
     "simple-cnn": simple_cnn,
-    "vgg-32": vgg_32,
 }
 # Channels and side of the pictures that S2 feeds its networks; the others take CIFAR-10's, 3 and 32.
 INPUTS: dict[str, tuple[int, int]] = {"alexnet": (1, 224), "lenet": (1, 28)}

@@ -11,7 +11,7 @@ from training.layers import output_size
 from training.summary import summarise
 
 # The classic network and S0's need pictures or memory of their own.
-NAMES = ["alexnet-32", "alexnet-bn", "compact", "lenet", "simple-cnn", "vgg-32"]
+NAMES = ["alexnet-32", "alexnet-bn", "compact", "lenet", "simple-cnn"]
 
 
 def count(module: nn.Module) -> int:
@@ -42,7 +42,6 @@ def logits_shape(network: nn.Module, channels: int, size: int) -> tuple[int, ...
         ("compact", {}, 857_738),
         ("compact", {"batch_norm": False}, 856_714),
         ("alexnet-32-big", {}, 42_007_690),
-        ("vgg-32", {}, 3_008_602),
         ("simple-cnn", {}, 296_130),
         ("lenet", {"channels": 1, "size": 28}, 61_706),
         ("alexnet", {"channels": 1, "size": 224}, 46_764_746),
@@ -102,8 +101,6 @@ def test_dropout_of_compact_follows_its_blocks_and_hidden_layers() -> None:
         ("alexnet-bn", {"kernels": (3, 4)}, "two odd numbers"),
         ("compact", {"dropout": (0.5,)}, "four rates, not 1"),
         ("alexnet-32", {"widths": (64, 64, 64, 64)}, "five widths, five kernels, five pools and two hidden"),
-        ("vgg-32", {"widths": (64, 64)}, "seven widths, not 2"),
-        ("vgg-32", {"size": 7}, "7x7 are too small for vgg-32"),
         ("alexnet-32", {"hidden": (64,)}, "five widths, five kernels, five pools and two hidden"),
         ("alexnet-32", {"kernels": (3, 3, 4, 3, 3)}, "odd numbers, not \\(3, 3, 4, 3, 3\\)"),
     ],

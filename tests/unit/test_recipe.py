@@ -26,7 +26,7 @@ CHOICES = {
     "stored_as": "float32, float16",
 }
 STRUCTURES = ("network", "stages", "arguments", "decay_at")
-NETWORKS = "alexnet, alexnet-32, alexnet-32-big, alexnet-bn, compact, lenet, simple-cnn, vgg-32"
+NETWORKS = "alexnet, alexnet-32, alexnet-32-big, alexnet-bn, compact, lenet, simple-cnn"
 
 
 def refused(**changes: Any) -> str:

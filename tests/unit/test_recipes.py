@@ -97,7 +97,7 @@ DOCUMENTED = sorted(NETWORKS)
 
 
 def test_an_unknown_recipe_is_refused_with_the_valid_names() -> None:
-    valid = "alexnet-bn, compact, flagship, flagship-fast, flagship-finish, flagship-taught, flagship-teacher, s0, s1, "
+    valid = "alexnet-bn, compact, flagship, flagship-fast, flagship-finish, flagship-taught, s0, s1, "
     with pytest.raises(RecipeError, match=f"unknown recipe 'alexnet'; there are: {valid}"):
         named_recipe("alexnet")
 
@@ -118,7 +118,6 @@ def test_the_named_recipes_are_ours_and_those_of_the_documents() -> None:
             "flagship-fast",
             "flagship-finish",
             "flagship-taught",
-            "flagship-teacher",
             *DOCUMENTED,
         ]
     )
