@@ -78,7 +78,8 @@ async def post_classify(request: Request) -> Response:
         body = await body_of(request, serving.settings.max_body_bytes, deadline)
         with serving.admission.answering():
             asked = await _asked(request, body, serving.settings.max_pictures)
-            top_k = _top_k(request.query_params.get("top_k", asked.top_k), len(serving.bundle.classes))
+            wanted = request.query_params.get("top_k", asked.top_k) if request.scope["query_string"] else asked.top_k
+            top_k = _top_k(wanted, len(serving.bundle.classes))
             with while_connected(request.receive):
                 document = await answer(asked.uploads, serving, top_k, deadline)
         return Response(orjson.dumps(document), media_type="application/json")

@@ -39,14 +39,28 @@ class Connection(asyncio.Protocol):
         self._received = b""
         self._waiting: asyncio.Future[Answer] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be asked."""
+        return self._transport is not None
+
+    async def open(self) -> None:
+        """Connect. Raises OSError."""
+        await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
+
     async def ask(self, request: bytes) -> Answer:
-        """Send a whole request and wait for its answer. Raises OSError, and ValueError for what is no answer."""
-        loop = asyncio.get_running_loop()
-        if self._transport is None:
-            await loop.create_connection(lambda: self, "127.0.0.1", self._port)
-        self._waiting, self._received = loop.create_future(), b""
+        """Send a whole request and wait for its answer.
+
+        Raises OSError, ValueError for what is no answer, and TimeoutError after `give_up`.
+        """
+        self._waiting, self._received = asyncio.get_running_loop().create_future(), b""
         self._transport.write(request)  # type: ignore[union-attr]
         return await self._waiting
+
+    def give_up(self) -> None:
+        """Wait no longer."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(TimeoutError())
 
     def close(self) -> None:
         """Hang up."""

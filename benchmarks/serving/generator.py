@@ -13,7 +13,7 @@ import random
 import resource
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,9 @@ PAUSE = 0.05
 MOST_CONNECTIONS = 2048
 # Of requests that are still under way at the end.
 PATIENCE = 10.0
+# Seconds for which an open loop sleeps at least: uvloop's timers count whole milliseconds, and less than half of one is
+# none at all, so that waiting for the next request would take a whole core.
+TICK = 0.001
 # Between the first requests of two clients, so that every worker takes its share of the connections.
 STAGGER = 0.002
 
@@ -92,8 +95,9 @@ class Run:
         self._checker = Checker(task.expected)
         begin = time.monotonic() + task.warm_up
         self.tally = Tally(begin, begin + task.seconds)
-        self._free: list[Connection] = []
-        self._opened = 0
+        # The one that has rested longest is next: else most would go to the worker that is quickest, say, to refuse.
+        self._free: deque[Connection] = deque()
+        self._connections: list[Connection] = []
         self._numbers = itertools.count()
 
     async def closed(self) -> None:
@@ -111,12 +115,17 @@ class Run:
                 while due <= time.monotonic():
                     group.create_task(self._arrival(due))
                     due += gaps.expovariate(self._task.rate)
-                await asyncio.sleep(due - time.monotonic())
-        for connection in self._free:
+                await asyncio.sleep(max(due - time.monotonic(), TICK))
+        for connection in self._connections:
             connection.close()
 
+    def give_up(self) -> None:
+        """Fail all that is still under way."""
+        for connection in self._connections:
+            connection.give_up()
+
     async def _client(self, number: int) -> None:
-        connection = Connection(self._task.port)
+        connection = self._new_connection()
         while (began := time.monotonic()) < self.tally.end:
             if not await self._ask(connection, began, number):
                 await asyncio.sleep(PAUSE)
@@ -124,23 +133,27 @@ class Run:
         connection.close()
 
     async def _arrival(self, due: float) -> None:
-        if not self._free and self._opened == MOST_CONNECTIONS:
+        if not self._free and len(self._connections) == MOST_CONNECTIONS:
             self.tally.add(due, due, 0, "no connection free")
             return
-        if not self._free:
-            self._opened += 1
-            self._free.append(Connection(self._task.port))
-        connection = self._free.pop()
+        connection = self._free.popleft() if self._free else self._new_connection()
         await self._ask(connection, due, next(self._numbers))
         self._free.append(connection)
+
+    def _new_connection(self) -> Connection:
+        connection = Connection(self._task.port)
+        self._connections.append(connection)
+        return connection
 
     async def _ask(self, connection: Connection, began: float, number: int) -> bool:
         """One request to its end, and whether it got its answer."""
         number %= len(self._task.requests)
         error, told, pictures = None, False, len(self._task.expected[number])
         try:
-            async with asyncio.timeout(self.tally.end + PATIENCE - time.monotonic()):
-                answer = await connection.ask(self._task.requests[number])
+            if not connection.is_open:
+                async with asyncio.timeout(self.tally.end + PATIENCE - time.monotonic()):
+                    await connection.open()
+            answer = await connection.ask(self._task.requests[number])
         except TimeoutError:
             connection.close()
             error = "late"
@@ -161,6 +174,7 @@ async def carry_out(task: Task) -> dict[str, Any]:
     cpu: list[float] = []
     for seconds in (task.warm_up, task.warm_up + task.seconds):
         asyncio.get_running_loop().call_later(seconds, _note, cpu)
+    asyncio.get_running_loop().call_later(task.warm_up + task.seconds + PATIENCE, run.give_up)
     await (run.closed() if task.clients else run.open())
     return report(run.tally, cpu[1] - cpu[0])
 

@@ -162,6 +162,13 @@ def test_every_other_answer_is_an_error(
     assert (told["images_per_second"], told["p50_ms"]) == (0, None)
 
 
+def test_what_is_not_answered_in_the_end_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "PATIENCE", 0.1)
+    told = run(opened, b"")
+    assert told["requests"] > 0
+    assert told["errors"] == {"late": told["requests"]}
+
+
 def load(server: str, name: str, number: int, **figures: Any) -> dict[str, Any]:
     """A made-up measurement."""
     usual = {"p50_ms": 1.0, "p95_ms": 2.0, "p99_ms": 3.0, "cpu_ms_a_picture": 0.5, "generator_cpu": 0.1}
