@@ -39,7 +39,7 @@ class Asked:
 def parse(content_type: str, body: bytes, max_pictures: int) -> Asked:
     """The files of a multipart form, in their order. Raises Problem."""
     uploads, top_k = [], None
-    for piece in _pieces(_boundary(content_type), body, max_pictures):
+    for piece in _pieces(boundary_of(content_type), body, max_pictures):
         options, content = _part(piece)
         name, filename = _text(options.get(b"name")), _text(options.get(b"filename"))
         if name == PART and filename is not None:
@@ -55,7 +55,8 @@ def parse(content_type: str, body: bytes, max_pictures: int) -> Asked:
     return Asked(uploads, top_k)
 
 
-def _boundary(content_type: str) -> bytes:
+def boundary_of(content_type: str) -> bytes:
+    """The boundary that a form's Content-Type names. Raises Problem."""
     plain = PLAIN_TYPE.fullmatch(content_type)
     boundary = plain[1].encode() if plain else parse_options_header(content_type)[1].get(b"boundary", b"")
     if not 0 < len(boundary) <= LONGEST_BOUNDARY:
@@ -85,7 +86,7 @@ def _part(piece: bytes) -> tuple[dict[bytes, bytes], bytes]:
     for line in lines:
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-disposition":
-            kind, options = _options(value)
+            kind, options = options_of(value)
             if b"filename" not in options and (extended := EXTENDED_NAME.search(value)):
                 options[b"filename"] = unquote_to_bytes(extended[1])
             if kind.strip() == b"form-data" and b"name" in options:
@@ -93,7 +94,7 @@ def _part(piece: bytes) -> tuple[dict[bytes, bytes], bytes]:
     raise Problem("bad_request", f"a part of the form has no name; pictures go into '{PART}'")
 
 
-def _options(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+def options_of(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     """What a Content-Disposition is, and its parameters."""
     if (plain := PLAIN_FILE.fullmatch(value)) is not None:
         return b"form-data", {b"name": plain[1], b"filename": plain[2]}

@@ -3,7 +3,11 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from python_multipart.multipart import parse_options_header
 
+from service import form
 from service.errors import Problem
 from service.form import Asked, parse
 
@@ -129,3 +133,23 @@ def test_a_type_without_a_usable_boundary_is_refused(boundary: str) -> None:
 def test_a_form_that_lost_its_end_is_refused(lost: int) -> None:
     whole = body(FILE % b"a" + b"1", FILE % b"b" + b"2").rstrip()
     assert refused(whole[:-lost]).reason == "bad_request"
+
+
+# What a header may be made of, and what tempts a reader of it.
+WORDS = st.text(st.sampled_from("aZ09 .;=*:\\/\"'()é-_"), max_size=12)
+
+
+@given(name=WORDS, filename=WORDS, between=st.sampled_from(["; ", ";", " ;  "]))
+def test_a_part_s_head_means_what_a_parser_of_every_head_says(name: str, filename: str, between: str) -> None:
+    value = f' form-data{between}name="{name}"{between}filename="{filename}"'.encode()
+    assert form.options_of(value) == parse_options_header(value)
+
+
+@given(boundary=WORDS.filter(bool), quoted=st.booleans())
+def test_so_does_the_form_s_own_type(boundary: str, quoted: bool) -> None:
+    content_type = (
+        f'multipart/form-data; boundary="{boundary}"' if quoted else f"multipart/form-data; boundary={boundary}"
+    )
+    wanted = parse_options_header(content_type)[1].get(b"boundary", b"")
+    if wanted:
+        assert form.boundary_of(content_type) == wanted
