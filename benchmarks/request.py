@@ -32,16 +32,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from benchmarks.serving import pictures
 from benchmarks.serving.pictures import CONTENT_TYPE
 from export.bundle import Outputs
-from service import form
-from service.access import Access
-from service.batcher import Batcher, Limits
-from service.images import decode
-from service.layers import ApiKey, LastResort
+from service.batching.batcher import Batcher, Limits
+from service.engines.ran import Ran
+from service.http import form
+from service.http.access import Access
+from service.http.layers import ApiKey, LastResort
+from service.http.uploads import while_connected
 from service.metrics import Metrics
-from service.ran import Ran
+from service.pictures.images import decode
 from service.settings import Settings
 from service.stopping import Grace
-from service.uploads import while_connected
 from training.pixels import Pixels
 
 SIZE, CLASSES, MANY, LARGE = 32, 10, 32, 2000

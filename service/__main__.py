@@ -10,12 +10,15 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 
 from export import bundle
-from service import choice, engines, flavours, launch, offline_command, serving, settings
+from service import flavours, launch, serving, settings
 from service.cores import plan
+from service.engines import choice, loading
+from service.engines.engine import EngineError
 from service.model import resolve_tag
+from service.offline import command
 
 SHIPPED = "models/alexnet-cifar10"
-REFUSALS = (launch.LaunchError, bundle.BundleError, engines.EngineError, settings.SettingsError, BentoMLException)
+REFUSALS = (launch.LaunchError, bundle.BundleError, EngineError, settings.SettingsError, BentoMLException)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int | None = options.run(options)
-    except (*REFUSALS, *offline_command.REFUSALS) as error:
+    except (*REFUSALS, *command.REFUSALS) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return status or 0
@@ -36,7 +39,7 @@ def _serve(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     chosen = settings.from_environment(os.environ)
     served = bundle.read(options.bundle or Path(bentoml.models.get(resolve_tag(chosen.model)).path))
-    loader = partial(engines.load, tuning=serving.tuning_of(chosen, plan(chosen)), variant=chosen.variant)
+    loader = partial(loading.load, tuning=serving.tuning_of(chosen, plan(chosen)), variant=chosen.variant)
     found = choice.choose(chosen.engine, served, loader)
     for name, reason in found.passed_over.items():
         print(f"{name}: {reason}")
@@ -68,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[model], help="verify and store a bundle, then serve it")
     serve.add_argument("--port", type=_port, default=3000, metavar="N", help="default 3000")
     serve.set_defaults(run=_serve)
-    offline_command.add_to(commands.add_parser("classify", parents=[model], help="classify files, without a server"))
+    command.add_to(commands.add_parser("classify", parents=[model], help="classify files, without a server"))
     check = commands.add_parser("check", help="which engine would serve ALEXNET_MODEL here, and why not another")
     check.add_argument("--bundle", type=Path, metavar="DIR", help="check this one and not ALEXNET_MODEL")
     check.set_defaults(run=_check)

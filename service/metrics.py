@@ -1,6 +1,6 @@
 """What the service counts and measures, for Prometheus: every name and label is here.
 
-Labels take few values: the worker, templates of routes, reasons of the table in `errors`, names of engines.
+Labels take few values: the worker, templates of routes, reasons of the table in `http.errors`, names of engines.
 """
 
 import os

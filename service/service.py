@@ -13,12 +13,13 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
 from export import bundle
-from service import access, layers, logs, routes, serving, settings, stopping, tracing
-from service.answers import DEFAULT_TOP_K
-from service.classify import Upload
+from service import logs, serving, settings, stopping, tracing
 from service.cores import plan
+from service.http import access, layers, routes
 from service.metrics import Metrics
 from service.model import resolve_tag
+from service.pictures.answers import DEFAULT_TOP_K
+from service.pictures.classify import Upload
 
 # BentoML configures the root logger at WARNING; which engine serves should be seen.
 logging.getLogger("alexnet").setLevel(logging.INFO)

@@ -11,17 +11,17 @@ from anyio import CapacityLimiter, to_thread
 
 from export.bundle import Bundle
 from export.tuning import Tuning
-from service import choice, engines
-from service.admission import Admission
-from service.batcher import Batcher, Limits
-from service.choice import Choice
+from service.batching.admission import Admission
+from service.batching.batcher import Batcher, Limits
 from service.cores import Plan
-from service.engines import Engine
-from service.failover import Failover, Policy
+from service.engines import choice, loading
+from service.engines.choice import Choice
+from service.engines.engine import NO_TORCH, NO_WEIGHTS, Engine
+from service.engines.failover import Failover, Policy
+from service.engines.warming import ready
 from service.metrics import Metrics
 from service.settings import Settings
 from service.stopping import Grace
-from service.warming import ready
 
 # How long a batch may hold up the loop of a worker: about as long as the interpreter lets a thread wait for it (5 ms).
 HERE_SECONDS = 0.004
@@ -55,7 +55,7 @@ class Serving:
 
 
 def load(settings: Settings, planned: Plan, bundle: Bundle, metrics: Metrics) -> Engines:
-    """Load the engine that the settings ask for, and have it run every size of batch. Raises engines.EngineError."""
+    """Load the engine that the settings ask for, and have it run every size of batch. Raises EngineError."""
     prepare = partial(_ready, tuning=tuning_of(settings, planned), most=settings.max_batch)
     loader = partial(prepare, variant=settings.variant)
     chosen = choice.choose(settings.engine, bundle, loader)
@@ -96,9 +96,9 @@ def fallbacks_of(chosen: Choice, wanted: str, bundle: Bundle) -> tuple[tuple[str
     if not chosen.behind:
         return (), f"{chosen.engine.name} is the last engine of all"
     if not bundle.has_weights:
-        reason = engines.NO_WEIGHTS
+        reason = NO_WEIGHTS
     elif find_spec("torch") is None:
-        reason = engines.NO_TORCH
+        reason = NO_TORCH
     else:
         return chosen.behind, None
     rest = tuple(name for name in chosen.behind if not name.startswith("torch-"))
@@ -111,7 +111,7 @@ def tuning_of(settings: Settings, planned: Plan) -> Tuning:
 
 
 def _ready(name: str, bundle: Bundle, tuning: Tuning, most: int, variant: str = "auto") -> Engine:
-    return ready(engines.load(name, bundle, tuning, variant), bundle, most)
+    return ready(loading.load(name, bundle, tuning, variant), bundle, most)
 
 
 def _first_of(names: tuple[str, ...], bundle: Bundle, loader: Callable[[str, Bundle], Engine]) -> Engine:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from service.waiting import Closed
+from service.batching.waiting import Closed
 
 
 class Grace:

@@ -56,16 +56,15 @@ def test_the_bento_names_the_one_exact_model(built: Built) -> None:
     assert {model["tag"] for part in parts for model in part.get("models", [])} == {built.model}
 
 
-def test_the_bento_holds_the_three_packages_whole_and_no_tests(built: Built) -> None:
-    source = built.directory / "src"
-    python = {path.relative_to(source).as_posix() for path in source.rglob("*.py")}
-    expected = {
-        path.relative_to(ROOT).as_posix()
-        for name in ("training", "export", "service")
-        for path in (ROOT / name).glob("*.py")
-    }
-    assert python == expected
-    assert not (source / "tests").exists()
+def files(root: Path, *patterns: str) -> set[str]:
+    """Those below `root` that match one of the patterns, but for what Python has compiled."""
+    found = {path.relative_to(root) for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    return {path.as_posix() for path in found if "__pycache__" not in path.parts}
+
+
+def test_the_bento_holds_what_serves_and_the_whole_service_with_its_page_and_no_tests(built: Built) -> None:
+    held = files(built.directory / "src", "**/*.py", "service/**/*")
+    assert held == files(ROOT, "training/*.py", "export/*.py", "service/**/*")
 
 
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["elsewhere", "in-the-repository"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from export import assemble
-from service import choice
+from service.engines import choice
 from training import recipes
 from training.data import sources
 from training.loop import train

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from export.bundle import WEIGHTS, Bundle
-from service import engines
-from service.classify import Upload
+from service.engines import loading
+from service.pictures.classify import Upload
 from tests.unit.fakes import classified
 from training.data import sources
 from training.loop import Result
@@ -29,7 +29,7 @@ def test_pictures_sent_as_files_are_classified_as_well_as_the_run_measured(
 ) -> None:
     test = sources.load("synthetic", None).test
     uploads = [Upload(f"{number}.png", as_png(picture)) for number, picture in enumerate(test.images.numpy())]
-    predictions = classified(uploads, engines.load(name, tiny_bundle), tiny_bundle, top_k=1)
+    predictions = classified(uploads, loading.load(name, tiny_bundle), tiny_bundle, top_k=1)
     assert [prediction["filename"] for prediction in predictions] == [upload.filename for upload in uploads]
     right = np.mean([prediction["class_id"] for prediction in predictions] == test.labels.numpy())
     assert right == pytest.approx(tiny_run.metadata.accuracy["test"], abs=1 / len(test))
@@ -39,7 +39,7 @@ def test_pictures_sent_as_files_are_classified_as_well_as_the_run_measured(
 def test_an_engine_flags_few_of_the_pictures_it_was_trained_for(name: str, tiny_bundle: Bundle) -> None:
     test = sources.load("synthetic", None).test
     uploads = [Upload(None, as_png(picture)) for picture in test.images.numpy()]
-    predictions = classified(uploads, engines.load(name, tiny_bundle), tiny_bundle, top_k=1)
+    predictions = classified(uploads, loading.load(name, tiny_bundle), tiny_bundle, top_k=1)
     assert np.mean([prediction["unknown"] for prediction in predictions]) < 0.15  # 5 % of validation, by design
 
 

@@ -15,11 +15,11 @@ import pytest
 from pyarrow import parquet
 
 from export.bundle import Bundle, Outputs
-from service import offline, ray_classify
 from service.__main__ import main
-from service.journal import Row
-from service.offline_job import Job
-from service.ray_classify import RayError, Workers
+from service.offline import on_ray, runs
+from service.offline.job import Job
+from service.offline.journal import Row
+from service.offline.on_ray import RayError, Workers
 from service.settings import Settings
 from tests.conftest import GOLDEN
 from tests.unit.fakes import BUNDLE, BrokenEngine, ChannelEngine, png
@@ -60,7 +60,7 @@ def nothing_in_the_home_folder() -> Iterator[None]:
 @pytest.fixture
 def two_workers() -> Iterator[Workers]:
     """Of a Ray on this machine."""
-    with ray_classify.cluster("local", BUNDLE, Settings(workers=2), 3) as workers:
+    with on_ray.cluster("local", BUNDLE, Settings(workers=2), 3) as workers:
         yield workers
 
 
@@ -76,22 +76,22 @@ def mixed(tmp_path: Path) -> list[Path]:
     return [folder, tmp_path / "more.parquet"]
 
 
-def rows(way: offline.Way, named: list[Path], done: frozenset[str] = frozenset()) -> list[Row]:
+def rows(way: runs.Way, named: list[Path], done: frozenset[str] = frozenset()) -> list[Row]:
     return [row for some in way(named, done) for row in some]
 
 
-def of_ray(workers: Workers, notes: Path) -> offline.Way:
+def of_ray(workers: Workers, notes: Path) -> runs.Way:
     """The way of such workers, with the engine above."""
     notes.mkdir()
     mine = replace(workers, files=2 * BATCH, begin=partial(begun, notes))
-    return partial(ray_classify.there, workers=mine)
+    return partial(on_ray.there, workers=mine)
 
 
 def in_process(notes: Path, named: list[Path]) -> list[Row]:
     notes.mkdir()
     (notes / "died").touch()
     with begun(notes) as job:
-        return rows(partial(offline.here, job=job), named)
+        return rows(partial(runs.here, job=job), named)
 
 
 @needs_ray
@@ -124,7 +124,7 @@ def broken() -> Iterator[Job]:
 @needs_ray
 def test_an_engine_that_fails_ends_the_run_with_its_reason(two_workers: Workers, mixed: list[Path]) -> None:
     with pytest.raises(RayError, match=r"the engine failed on the batch that begins with .*: no memory for"):
-        rows(partial(ray_classify.there, workers=replace(two_workers, files=BATCH, begin=broken)), mixed)
+        rows(partial(on_ray.there, workers=replace(two_workers, files=BATCH, begin=broken)), mixed)
 
 
 @needs_ray
@@ -158,13 +158,13 @@ def test_the_command_answers_as_it_does_without_ray(
 def test_there_is_a_worker_for_each_gpu_or_else_for_each_core(
     resources: dict[str, float], settings: Settings, number: int, cpus: int, gpus: float
 ) -> None:
-    workers = ray_classify.workers_of(resources, Path(), settings, 3)
+    workers = on_ray.workers_of(resources, Path(), settings, 3)
     assert (workers.number, workers.cpus, workers.gpus) == (number, cpus, gpus)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_classify, "find_spec", lambda _: None)
-    with pytest.raises(RayError, match="install the extra 'ray'"), ray_classify.cluster("local", BUNDLE, Settings(), 3):
+    monkeypatch.setattr(on_ray, "find_spec", lambda _: None)
+    with pytest.raises(RayError, match="install the extra 'ray'"), on_ray.cluster("local", BUNDLE, Settings(), 3):
         pass
 
 
@@ -172,5 +172,5 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
 def test_where_there_is_no_ray_it_is_refused(address: str) -> None:
     told = f"there is no Ray at {address}"
-    with pytest.raises(RayError, match=told), ray_classify.cluster(address, BUNDLE, Settings(), 3):
+    with pytest.raises(RayError, match=told), on_ray.cluster(address, BUNDLE, Settings(), 3):
         pass

@@ -11,8 +11,8 @@ import pytest
 
 from export import bundle, graph, parity
 from export.__main__ import main
-from service import engines
-from service.classify import Upload
+from service.engines import loading
+from service.pictures.classify import Upload
 from tests.conftest import SHIPPED
 from tests.unit.fakes import classified
 from training import checkpoint
@@ -80,7 +80,7 @@ def test_its_accuracy_on_real_pictures_is_what_its_card_says(shipped: bundle.Bun
     if not archive.is_file():
         pytest.skip("CIFAR10_ARCHIVE does not name the archive of CIFAR-10's pictures")
     uploads, labels = zip(*labelled_pictures(archive), strict=True)
-    predictions = classified(uploads, engines.load("onnx-cpu", shipped), shipped, top_k=1)
+    predictions = classified(uploads, loading.load("onnx-cpu", shipped), shipped, top_k=1)
     right = np.mean([prediction["label"] for prediction in predictions] == np.array(labels))
     assert right == pytest.approx(shipped.document["accuracy"]["test"], abs=0.001)
 

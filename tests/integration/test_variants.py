@@ -14,7 +14,7 @@ import pytest
 
 from export import assemble, limits, onnxfile, parity, pictures, variants, verifying
 from export.bundle import FILES, WEIGHTS, Bundle
-from service import engines
+from service.engines import loading
 from tests.conftest import ROOT
 from training.loop import Result
 
@@ -100,14 +100,14 @@ def test_the_preferred_variant_is_the_fastest(with_int8: Bundle) -> None:
 
 @pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
 def test_an_engine_runs_each_variant_and_gives_answers_like_the_gates(with_int8: Bundle, variant: str) -> None:
-    engine = engines.load("onnx-cpu", with_int8, variant=variant)
+    engine = loading.load("onnx-cpu", with_int8, variant=variant)
     assert engine.variant == variant
     images = parity.seeded_noise(8, with_int8.size, 3)
     assert np.isfinite(engine.run(images).logits).all()
 
 
 def test_the_engine_that_is_chosen_runs_the_preferred_variant(with_int8: Bundle) -> None:
-    assert engines.load("onnx-cpu", with_int8).variant == with_int8.preferred("cpu")
+    assert loading.load("onnx-cpu", with_int8).variant == with_int8.preferred("cpu")
 
 
 def test_a_variant_that_fails_its_gate_is_left_out_and_the_reason_is_kept(tiny_run: Result, tmp_path: Path) -> None:

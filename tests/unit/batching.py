@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from export.bundle import Outputs
-from service.batcher import Batcher, Limits, Observer
-from service.ran import Ran
+from service.batching.batcher import Batcher, Limits, Observer
+from service.engines.ran import Ran
 from training.pixels import Pixels
 
 SHAPE = (2, 2, 1)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from export.bundle import Outputs
-from service.engines import Engine
-from service.failover import Failover, Policy
+from service.engines.engine import Engine
+from service.engines.failover import Failover, Policy
 from tests.unit.batching import NumberEngine, pictures
 from training.pixels import Pixels
 

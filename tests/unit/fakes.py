@@ -19,12 +19,12 @@ from starlette.applications import Starlette
 from starlette.types import Message, Receive
 
 from export.bundle import Bundle, Outputs
-from service.classify import Upload, classify
 from service.cores import Plan
-from service.engines import Engine, EngineError
-from service.failover import Failover, Policy
+from service.engines.engine import Engine, EngineError
+from service.engines.failover import Failover, Policy
+from service.http.routes import build_app
 from service.metrics import Metrics
-from service.routes import build_app
+from service.pictures.classify import Upload, classify
 from service.serving import Engines, Serving, start, stop
 from service.settings import Settings
 from training.pixels import Pixels

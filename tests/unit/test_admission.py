@@ -4,8 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.admission import Admission
-from service.errors import Problem
+from service.batching.admission import Admission, Overloaded, TooManyOfOneClient
 
 
 def reasons(admission: Admission, *clients: str | None) -> list[str]:
@@ -14,8 +13,10 @@ def reasons(admission: Admission, *clients: str | None) -> list[str]:
     def ask(client: str | None) -> str:
         try:
             inside.enter_context(admission.admit(client))
-        except Problem as problem:
-            return problem.reason
+        except TooManyOfOneClient:
+            return "its share"
+        except Overloaded:
+            return "full"
         return "in"
 
     with ExitStack() as inside:
@@ -23,19 +24,19 @@ def reasons(admission: Admission, *clients: str | None) -> list[str]:
 
 
 def test_one_client_may_have_all_places_where_nothing_else_is_said() -> None:
-    assert reasons(Admission(2, None, 9), "a", "a", "a", "b") == ["in", "in", "overloaded", "overloaded"]
+    assert reasons(Admission(2, None, 9), "a", "a", "a", "b") == ["in", "in", "full", "full"]
 
 
 def test_a_client_with_its_share_leaves_the_rest_to_others() -> None:
-    assert reasons(Admission(3, 1, 9), "a", "a", "b", "b", "c") == ["in", "too_many_requests"] * 2 + ["in"]
+    assert reasons(Admission(3, 1, 9), "a", "a", "b", "b", "c") == ["in", "its share"] * 2 + ["in"]
 
 
 def test_who_has_its_share_of_a_full_server_is_told_of_its_share() -> None:
-    assert reasons(Admission(1, 1, 9), "a", "a", "b") == ["in", "too_many_requests", "overloaded"]
+    assert reasons(Admission(1, 1, 9), "a", "a", "b") == ["in", "its share", "full"]
 
 
 def test_clients_without_an_address_are_one_client() -> None:
-    assert reasons(Admission(3, 1, 9), None, None) == ["in", "too_many_requests"]
+    assert reasons(Admission(3, 1, 9), None, None) == ["in", "its share"]
 
 
 def test_a_request_that_ends_gives_its_place_back_however_it_ends() -> None:
@@ -50,6 +51,5 @@ def test_requests_that_are_still_arriving_take_no_place_of_those_that_are_answer
     admission = Admission(3, None, 1)
     with admission.admit("a"), admission.admit("b"), admission.admit("c"):
         for _ in range(2):
-            with admission.answering(), pytest.raises(Problem) as refusal, admission.answering():
+            with admission.answering(), pytest.raises(Overloaded, match=r"^1 requests are"), admission.answering():
                 raise AssertionError("a second one was let in")
-            assert (refusal.value.reason, refusal.value.retry_after) == ("overloaded", 1.0)

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from export.bundle import Outputs
-from service.batcher import Batcher, Limits
-from service.ran import Ran
+from service.batching.batcher import Batcher, Limits
+from service.engines.ran import Ran
 from tests.unit.batching import SHAPE, NumberEngine, assert_answers
 from tests.unit.batching import pictures as numbered
 from tests.unit.fakes import ChannelEngine, client_of, images, owner, png, serving_app

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from export.bundle import Outputs
-from service.batcher import Batcher, Limits
-from service.waiting import Closed
+from service.batching.batcher import Batcher, Limits
+from service.batching.waiting import Closed
 from tests.unit.batching import (
     HOUR_MS,
     SHAPE,

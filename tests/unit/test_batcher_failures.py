@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from export.bundle import Outputs
-from service.batcher import Batcher, Limits
-from service.waiting import EngineFailed
+from service.batching.batcher import Batcher, Limits
+from service.batching.waiting import EngineFailed
 from tests.unit.batching import (
     SHAPE,
     GatedEngine,

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from export.bundle import Outputs
-from service.batcher import Batcher, Limits
-from service.waiting import EngineFailed
+from service.batching.batcher import Batcher, Limits
+from service.batching.waiting import EngineFailed
 from tests.unit.batching import SHAPE, Clock, NumberEngine, assert_answers, named, pictures
 from training.pixels import Pixels
 

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from service.batcher import Batcher, Limits
-from service.ran import Ran
-from service.waiting import DeadlineExceeded, EngineFailed, QueueFull
+from service.batching.batcher import Batcher, Limits
+from service.batching.waiting import DeadlineExceeded, EngineFailed, QueueFull
+from service.engines.ran import Ran
 from tests.unit.batching import ALWAYS, SHAPE, Clock, GatedEngine, Seen, assert_answers, numbers_in, pictures, settled
 from training.pixels import Pixels
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from export.bundle import Outputs
-from service.batcher import Batcher, Limits
-from service.waiting import DeadlineExceeded, Line, QueueFull, Request, RequestTooLarge
+from service.batching.batcher import Batcher, Limits
+from service.batching.waiting import DeadlineExceeded, Line, QueueFull, Request, RequestTooLarge
 from tests.unit.batching import (
     HOUR_MS,
     SHAPE,

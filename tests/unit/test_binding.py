@@ -10,9 +10,9 @@ import pytest
 from export import providers
 from export.bundle import Bundle, Outputs
 from export.parity import seeded_noise
-from service import binding
-from service.binding import Bound, pageable
-from service.engines import OnnxEngine
+from service.engines import binding
+from service.engines.binding import Bound, pageable
+from service.engines.engine import OnnxEngine
 from tests.unit.test_failover_onnx import graph
 from training.pixels import Pixels
 

@@ -8,9 +8,9 @@ import pytest
 from export import providers
 from export.bundle import Bundle, Outputs
 from export.tuning import Tuning
-from service import engines
-from service.choice import Choice, choose, first
-from service.engines import EngineError
+from service.engines import loading
+from service.engines.choice import Choice, choose, first
+from service.engines.engine import EngineError
 from service.settings import ENGINES
 from tests.unit.fakes import BUNDLE
 from tests.unit.self_checked import FakeEngine, SelfChecked
@@ -100,8 +100,8 @@ def fake_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(_: Bundle, device: str, __: Tuning, variant: str) -> FakeEngine:
         return FakeEngine(f"onnx-{device}", error=1.0, variant=variant)
 
-    monkeypatch.setattr(engines, "OnnxEngine", wrong)
-    monkeypatch.setattr(engines, "TorchEngine", torch_engine)
+    monkeypatch.setattr(loading, "OnnxEngine", wrong)
+    monkeypatch.setattr(loading, "TorchEngine", torch_engine)
 
 
 @pytest.mark.usefixtures("fake_engines", "without_plugin")

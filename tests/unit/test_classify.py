@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.bundle import Bundle, Outputs
-from service.classify import Upload
+from service.pictures.classify import Upload
 from service.settings import Settings
 from tests.unit.fakes import BUNDLE, CLASSES, SIZE, TELLING, ChannelEngine, classified, encoded, owner, png
 from training.pixels import Pixels
@@ -81,7 +81,7 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         handed.append(len(uploads))
         return await to_thread.run_sync(function, uploads, *rest)
 
-    monkeypatch.setattr("service.classify.to_thread", SimpleNamespace(run_sync=watched))
+    monkeypatch.setattr("service.pictures.classify.to_thread", SimpleNamespace(run_sync=watched))
     return handed
 
 

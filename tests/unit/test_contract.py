@@ -10,8 +10,8 @@ import pytest
 
 from export import bundle
 from export.bundle import Bundle
-from service import contract, engines
-from service.engines import EngineError
+from service.engines import contract, loading
+from service.engines.engine import EngineError, TorchEngine
 from tests.unit.bundles import CLASSES, SIZE, edit, little
 
 
@@ -115,11 +115,11 @@ def test_classes_in_another_order_are_refused_by_every_engine(tiny_bundle: Bundl
     contents = {name: tiny_bundle.load(name) for name in tiny_bundle.document["files"]}
     turned = {**tiny_bundle.document, "classes": list(tiny_bundle.classes[::-1])}
     with pytest.raises(EngineError, match=r"^the classes in .* are not those in bundle\.json, or in another order$"):
-        engines.load(engine, bundle.write(tmp_path / "turned", turned, contents))
+        loading.load(engine, bundle.write(tmp_path / "turned", turned, contents))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_an_imported_model_has_no_fallback_and_says_so(pets: Bundle, device: str) -> None:
     imported = replace(pets, document={**pets.document, "files": {}})
     with pytest.raises(EngineError, match=r"^this model was imported as ONNX and has no PyTorch weights$"):
-        engines.TorchEngine(imported, device)
+        TorchEngine(imported, device)

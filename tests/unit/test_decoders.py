@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.answers import attempt
-from service.classify import TINY_BYTES, Upload, classify
+from service.pictures.answers import attempt
+from service.pictures.classify import TINY_BYTES, Upload, classify
 from tests.unit.fakes import owner, png, serving
 
 
@@ -20,7 +20,7 @@ def test_a_request_that_was_given_up_keeps_its_place_until_its_thread_is_done(mo
         assert gate.wait(60), "the test never let it go on"
         return attempt(*arguments)
 
-    monkeypatch.setattr("service.classify.attempt", held)
+    monkeypatch.setattr("service.pictures.classify.attempt", held)
     uploads = [Upload(None, png(7).ljust(TINY_BYTES + 1, b"\0"))]
 
     async def serve() -> list[Any]:

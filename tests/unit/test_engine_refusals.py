@@ -9,8 +9,8 @@ import torch
 
 from export.bundle import Bundle
 from export.tuning import Tuning
-from service import binding, contract, engines
-from service.engines import EngineError, OnnxEngine, TorchEngine
+from service.engines import binding, contract
+from service.engines.engine import EngineError, OnnxEngine, TorchEngine
 from tests.unit.fakes import BUNDLE
 
 
@@ -109,7 +109,7 @@ def test_without_a_driver_cuda_is_refused(
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_without_pytorch_its_engine_is_refused(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: None)
-    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    monkeypatch.setattr("service.engines.engine.find_spec", lambda _: None)
     with pytest.raises(EngineError, match=r"^PyTorch is not installed"):
         TorchEngine(BUNDLE, device)
 

@@ -10,8 +10,9 @@ import torch
 from export.bundle import Bundle, Outputs
 from export.parity import seeded_noise
 from export.tuning import Tuning
-from service import engines
-from service.engines import EngineError, OnnxEngine, TorchEngine, self_check
+from service.engines import loading
+from service.engines.engine import EngineError, OnnxEngine, TorchEngine
+from service.engines.loading import self_check
 from tests.unit.self_checked import FakeEngine, SelfChecked
 
 GPU = pytest.param("cuda", marks=pytest.mark.gpu)
@@ -40,18 +41,18 @@ def test_the_self_check_refuses_other_logits(error: float) -> None:
 def test_where_tf32_is_asked_for_onnx_runtime_may_differ_by_more_on_cuda_alone(
     monkeypatch: pytest.MonkeyPatch, name: str, tf32: bool, runs: bool
 ) -> None:
-    monkeypatch.setattr(engines, "OnnxEngine", lambda *_: FakeEngine(name, error=0.3))
+    monkeypatch.setattr(loading, "OnnxEngine", lambda *_: FakeEngine(name, error=0.3))
     if runs:
-        assert engines.load(name, SELF_CHECKED, Tuning(tf32=tf32)).name == name
+        assert loading.load(name, SELF_CHECKED, Tuning(tf32=tf32)).name == name
     else:
         with pytest.raises(EngineError, match=r"its logits differ by 3\.0e-01"):
-            engines.load(name, SELF_CHECKED, Tuning(tf32=tf32))
+            loading.load(name, SELF_CHECKED, Tuning(tf32=tf32))
 
 
 def test_threads_are_those_of_the_tuning(tiny_bundle: Bundle) -> None:
     before = torch.get_num_threads()
     try:
-        engines.load("torch-cpu", tiny_bundle, Tuning(threads=1))
+        loading.load("torch-cpu", tiny_bundle, Tuning(threads=1))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -70,33 +71,33 @@ def with_int8(error: float) -> Callable[[Any, str, Tuning, str], FakeEngine]:
 def test_the_preferred_variant_runs_within_its_own_limit_and_else_fp32(
     monkeypatch: pytest.MonkeyPatch, error: float, variant: str
 ) -> None:
-    monkeypatch.setattr(engines, "OnnxEngine", with_int8(error))
-    found = engines.load("onnx-cpu", cast(Bundle, SelfChecked(limits={"int8": 0.5})))
+    monkeypatch.setattr(loading, "OnnxEngine", with_int8(error))
+    found = loading.load("onnx-cpu", cast(Bundle, SelfChecked(limits={"int8": 0.5})))
     assert found.variant == variant
 
 
 def test_a_forced_variant_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "OnnxEngine", with_int8(0.75))
+    monkeypatch.setattr(loading, "OnnxEngine", with_int8(0.75))
     served = cast(Bundle, SelfChecked(limits={"int8": 0.5}))
-    assert engines.load("onnx-cpu", served, variant="fp32").variant == "fp32"
+    assert loading.load("onnx-cpu", served, variant="fp32").variant == "fp32"
     with pytest.raises(EngineError, match=r"differ by 7\.5e-01 .* \(limit 5e-01\)"):
-        engines.load("onnx-cpu", served, variant="int8")
+        loading.load("onnx-cpu", served, variant="int8")
 
 
 def test_a_variant_that_the_bundle_lacks_is_refused_with_those_it_has(tiny_bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="this bundle has no variant int8; it has: fp32"):
-        engines.load("onnx-cpu", tiny_bundle, variant="int8")
+        loading.load("onnx-cpu", tiny_bundle, variant="int8")
 
 
 def test_pytorch_runs_no_variant_but_fp32(tiny_bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="PyTorch runs fp32 alone, not int8"):
-        engines.load("torch-cpu", tiny_bundle, variant="int8")
+        loading.load("torch-cpu", tiny_bundle, variant="int8")
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
 @pytest.mark.parametrize("kind", ["onnx", "torch"])
 def test_a_real_engine_loads_and_reproduces_the_self_check(tiny_bundle: Bundle, kind: str, device: str) -> None:
-    engine = engines.load(f"{kind}-{device}", tiny_bundle)
+    engine = loading.load(f"{kind}-{device}", tiny_bundle)
     assert (engine.name, engine.device) == (f"{kind}-{device}", device)
 
 
@@ -111,7 +112,7 @@ def test_a_real_engine_loads_and_reproduces_the_self_check(tiny_bundle: Bundle, 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_engines_agree(tiny_bundle: Bundle, name: str, limit: float, count: int) -> None:
     pictures = seeded_noise(count, tiny_bundle.size, tiny_bundle.channels, seed=count)
-    expected, found = (engines.load(each, tiny_bundle).run(pictures) for each in ("onnx-cpu", name))
+    expected, found = (loading.load(each, tiny_bundle).run(pictures) for each in ("onnx-cpu", name))
     np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=limit)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=0, atol=limit)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.engines import EngineError
-from service.failover import EnginesFailed
+from service.engines.engine import EngineError
+from service.engines.failover import EnginesFailed
 from tests.unit.batching import Clock, assert_answers, pictures
 from tests.unit.failing import BAD, FakeEngine, Loader, degrade, failing_over
 

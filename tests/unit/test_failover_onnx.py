@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from service.engines import OnnxEngine
-from service.failover import EnginesFailed, Failover, Policy
+from service.engines.engine import OnnxEngine
+from service.engines.failover import EnginesFailed, Failover, Policy
 from training.pixels import Pixels
 
 FAILING = 3

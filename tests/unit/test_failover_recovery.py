@@ -8,8 +8,8 @@ from itertools import islice
 
 import pytest
 
-from service.engines import Engine, EngineError
-from service.failover import Failover, Policy
+from service.engines.engine import Engine, EngineError
+from service.engines.failover import Failover, Policy
 from tests.unit.batching import assert_answers, pictures
 from tests.unit.failing import FakeEngine, Loader, Pauses, brought_back, degrade, failing_over
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from python_multipart.multipart import parse_options_header
 
-from service import form
-from service.errors import Problem
-from service.form import Asked, parse
+from service.http import form
+from service.http.errors import Problem
+from service.http.form import Asked, parse
 
 MOST = 4
 CONTENT_TYPE = "multipart/form-data; boundary=x"

@@ -20,7 +20,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from export import assemble, bundle, graph, half, parity, runtimes
-from service import engines
+from service.engines import loading
 from tests.conftest import ROOT
 from training import checkpoint, networks, storage
 from training.classifier import Classifier
@@ -163,4 +163,4 @@ def test_a_stored_checkpoint_passes_the_gate_and_serves_with_both_engines(tiny_r
     assert report.of("fp32").passed
     assert in_float16(written.load(bundle.MODEL))
     for name in ("onnx-cpu", "torch-cpu"):
-        assert engines.load(name, written).name == name
+        assert loading.load(name, written).name == name

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import PictureError
-from service.images import FORMATS, decode, foreign_format
+from service.pictures.images import FORMATS, PictureError, decode, foreign_format
 from tests.unit.fakes import encoded
 from training.pixels import Pixels
 

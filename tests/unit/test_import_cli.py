@@ -12,8 +12,8 @@ from PIL import Image
 from export import bundle, wrapping
 from export.__main__ import main
 from export.commands.importing import read_classes
-from service import engines
-from service.classify import Upload
+from service.engines import loading
+from service.pictures.classify import Upload
 from tests.unit.fakes import classified
 from tests.unit.foreigners import CLASSES, SIZE, by_torch, exported, model, scores, written
 from training.data import sources
@@ -44,7 +44,7 @@ def test_a_model_becomes_a_stored_bundle_that_classifies_files(
 
     picture, file = Image.effect_noise((SIZE, SIZE), 99).convert("RGB"), io.BytesIO()
     picture.save(file, "PNG")
-    (answer,) = classified([Upload("a.png", file.getvalue())], engines.load("onnx-cpu", made), made, top_k=5)
+    (answer,) = classified([Upload("a.png", file.getvalue())], loading.load("onnx-cpu", made), made, top_k=5)
     assert answer["class_id"] == int(by_torch(np.array(picture)[None]).argmax())
     assert "unknown" not in answer
 

@@ -17,8 +17,8 @@ from export.bundle import MODEL, Bundle
 from export.foreign import Foreign, ForeignError
 from export.verdicts import ParityError
 from export.wrapping import Normalisation
-from service import engines
-from service.engines import EngineError
+from service.engines import loading
+from service.engines.engine import EngineError
 from tests.unit.foreigners import (
     CLASSES,
     NORMALISATION,
@@ -45,7 +45,7 @@ def test_the_service_gives_what_torch_gives_behind_torchvisions_preprocessing(
     tmp_path: Path, exporter: str, batch: int | None
 ) -> None:
     written = imported_from(read(tmp_path, exported(exporter, batch)), tmp_path / "bundle")
-    engine = engines.load("onnx-cpu", written)
+    engine = loading.load("onnx-cpu", written)
     for count in (1, 2, 5, 64):
         images = parity.seeded_noise(count, SIZE, 3, seed=count)
         expected, found = by_torch(images), engine.run(images)
@@ -57,13 +57,13 @@ def test_the_service_gives_what_torch_gives_behind_torchvisions_preprocessing(
 def test_pytorch_is_no_fallback_for_it_and_says_so(tmp_path: Path, name: str) -> None:
     written = imported_from(read(tmp_path, exported("classic")), tmp_path / "bundle")
     with pytest.raises(EngineError, match="imported as ONNX and has no PyTorch weights"):
-        engines.load(name, written)
+        loading.load(name, written)
 
 
 def test_of_probabilities_the_logarithms_are_the_logits_and_the_probabilities_stay(tmp_path: Path) -> None:
     written = imported_from(read(tmp_path, exported("classic", last=nn.Softmax(1))), tmp_path / "bundle")
     images = parity.seeded_noise(5, SIZE, 3)
-    found, shares = engines.load("onnx-cpu", written).run(images), torch.softmax(by_torch(images), 1)
+    found, shares = loading.load("onnx-cpu", written).run(images), torch.softmax(by_torch(images), 1)
     np.testing.assert_allclose(found.probabilities, shares, rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.logits, shares.log(), rtol=0, atol=1e-5)
     assert written.document["provenance"]["imported"]["gives"] == "probabilities"
@@ -74,7 +74,7 @@ def test_a_probability_of_zero_has_a_finite_logit(tmp_path: Path) -> None:
     weights = [numpy_helper.from_array(np.zeros((3, 5), np.float32), "weight")]
     weights.append(numpy_helper.from_array(np.array([0, -200, -200, -200, -200], np.float32), "bias"))
     written = imported_from(read(tmp_path, model(made_of=nodes(*sure), weights=weights)), tmp_path / "bundle")
-    found = engines.load("onnx-cpu", written).run(parity.seeded_noise(1, SIZE, 3))
+    found = loading.load("onnx-cpu", written).run(parity.seeded_noise(1, SIZE, 3))
     assert found.probabilities[0] == pytest.approx([1, 0, 0, 0, 0], abs=1e-12)
     assert found.logits[0] == pytest.approx([0, *[np.log(wrapping.FLOOR)] * 4], abs=1e-4)
 
@@ -82,7 +82,7 @@ def test_a_probability_of_zero_has_a_finite_logit(tmp_path: Path) -> None:
 def test_logarithms_of_probabilities_are_logits_as_they_are(tmp_path: Path) -> None:
     written = imported_from(read(tmp_path, exported("classic", last=nn.LogSoftmax(1))), tmp_path / "bundle")
     images = parity.seeded_noise(5, SIZE, 3)
-    found = engines.load("onnx-cpu", written).run(images)
+    found = loading.load("onnx-cpu", written).run(images)
     np.testing.assert_allclose(found.probabilities, torch.softmax(by_torch(images), 1), rtol=0, atol=1e-6)
     assert written.document["provenance"]["imported"]["gives"] == "logits"
 
@@ -91,7 +91,7 @@ def test_logarithms_of_probabilities_are_logits_as_they_are(tmp_path: Path) -> N
 def test_opsets_from_7_on_are_wrapped_in_their_own_operators(tmp_path: Path, opset: int) -> None:
     written = imported_from(read(tmp_path, model(opset=opset)), tmp_path / "bundle")
     assert written.document["provenance"]["opset"] == opset
-    assert engines.load("onnx-cpu", written).run(parity.seeded_noise(3, SIZE, 3)).logits.shape == (3, 5)
+    assert loading.load("onnx-cpu", written).run(parity.seeded_noise(3, SIZE, 3)).logits.shape == (3, 5)
 
 
 def test_grey_pictures_are_imported_with_one_mean_and_one_deviation(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_grey_pictures_are_imported_with_one_mean_and_one_deviation(tmp_path: Pa
     source = read(tmp_path, model([picture(["n", 1, SIZE, SIZE])], weights=weights), channels=1)
     written, _ = imported.import_model(source, CLASSES, Normalisation((0.5,), (0.25,)), tmp_path / "b", name="grey")
     white = np.full((1, SIZE, SIZE, 1), 255, np.uint8)
-    assert engines.load("onnx-cpu", written).run(white).logits[0] == pytest.approx([0, 2, 4, 6, 8])
+    assert loading.load("onnx-cpu", written).run(white).logits[0] == pytest.approx([0, 2, 4, 6, 8])
 
 
 def test_names_that_are_also_the_bundles_do_not_clash(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_names_that_are_also_the_bundles_do_not_clash(tmp_path: Path) -> None:
     for value in (clashing.graph.input[0], clashing.graph.output[0], clashing.graph.initializer[0]):
         value.name = names[value.name]
     expected, found = (
-        engines.load("onnx-cpu", imported_from(read(tmp_path, each), tmp_path / "bundle")).run(
+        loading.load("onnx-cpu", imported_from(read(tmp_path, each), tmp_path / "bundle")).run(
             parity.seeded_noise(3, SIZE, 3)
         )
         for each in (model(), clashing)
@@ -128,7 +128,7 @@ def test_inner_graphs_still_find_what_is_outside_of_them(tmp_path: Path) -> None
     written = imported_from(read(tmp_path, model(made_of=nodes(choice), weights=weights)), tmp_path / "bundle")
     plain = imported_from(read(tmp_path, model()), tmp_path / "plain")
     images = parity.seeded_noise(3, SIZE, 3)
-    found, expected = (engines.load("onnx-cpu", each).run(images).logits for each in (written, plain))
+    found, expected = (loading.load("onnx-cpu", each).run(images).logits for each in (written, plain))
     np.testing.assert_allclose(found, expected + np.arange(5), rtol=0, atol=1e-5)
 
 
@@ -188,7 +188,7 @@ def test_a_model_with_functions_of_its_own_is_imported_without_them(tmp_path: Pa
     called.opset_import.append(helper.make_opsetid("own", 1))
     images = parity.seeded_noise(3, SIZE, 3)
     found, plain = (
-        engines.load("onnx-cpu", imported_from(read(tmp_path, each), tmp_path / "bundle")).run(images).logits
+        loading.load("onnx-cpu", imported_from(read(tmp_path, each), tmp_path / "bundle")).run(images).logits
         for each in (called, model())
     )
     np.testing.assert_allclose(found, 2 * plain, rtol=0, atol=1e-6)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from service import journal
-from service.journal import JournalError
+from service.offline import journal
+from service.offline.journal import JournalError
 
 RUN = {"journal": 1, "model": "pets:0123456789ab", "top_k": 3}
 ROWS: list[dict[str, Any]] = [{"filename": "a.png", "label": "cat"}, {"filename": "b.png", "error": "empty"}]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.errors import REASONS
+from service.http.errors import REASONS
 from service.metrics import Metrics
 from tests.unit.fakes import ChannelEngine, client_of, images, png, serving_app
 from tests.unit.manifests import DASHBOARD, DEPLOY, dashboard_queries, grouped, queries, read, rule_queries, selected

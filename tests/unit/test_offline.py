@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from export.bundle import Bundle, Outputs
-from service import offline
-from service.answers import attempt
-from service.classify import Upload, classify
-from service.offline import OfflineError, Tally, Way
-from service.offline_job import Job
-from service.sources import Source
+from service.offline import runs
+from service.offline.job import Job
+from service.offline.runs import OfflineError, Tally, Way
+from service.offline.sources import Source
+from service.pictures.answers import attempt
+from service.pictures.classify import Upload, classify
 from tests.unit.fakes import BUNDLE, TELLING, BrokenEngine, ChannelEngine, owner, png, serving
 from training.pixels import Pixels
 
@@ -48,16 +48,16 @@ def told(_: int) -> None:
 def lines(named: Path, given: Job) -> list[dict[str, Any]]:
     """What is printed of a folder."""
     printed: list[bytes] = []
-    offline.to_lines([named], way(given), printed.append, told)
+    runs.to_lines([named], way(given), printed.append, told)
     return [json.loads(line) for line in b"".join(printed).splitlines()]
 
 
 def way(given: Job) -> Way:
-    return partial(offline.here, job=given)
+    return partial(runs.here, job=given)
 
 
 def table(named: list[Path], given: Job, out: Path, advance: Callable[[int], None]) -> Tally:
-    return offline.to_table(named, way(given), offline.header(given.bundle, given.top_k), out, advance)
+    return runs.to_table(named, way(given), runs.header(given.bundle, given.top_k), out, advance)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -141,12 +141,12 @@ def test_a_table_is_whole_and_its_journal_gone(tmp_path: Path) -> None:
     assert rows_of(out) == lines(root, job(engine))
     assert (tally.files, tally.bad, tally.named) == (3, 1, [f"{root / '001.png'}: the file is empty"])
     assert sum(done) == 3
-    assert not offline.journal_of(out).exists()
+    assert not runs.journal_of(out).exists()
 
 
 def test_of_many_bad_files_the_first_are_named(tmp_path: Path) -> None:
     tally = table([folder(tmp_path / "in", *[b""] * 25)], job(ChannelEngine()), tmp_path / "o.jsonl", told)
-    assert (tally.bad, len(tally.named)) == (25, offline.MOST_NAMED)
+    assert (tally.bad, len(tally.named)) == (25, runs.MOST_NAMED)
 
 
 def failing_at(batch: int, error: BaseException) -> tuple[ChannelEngine, Callable[[Pixels], Outputs]]:
@@ -212,10 +212,10 @@ def test_never_more_files_are_in_work_than_two_batches_ahead() -> None:
             asked += 1
             yield Source(f"{number}", Path(f"/nowhere/{number}"))
 
-    rows = offline.classified(given(), job(ChannelEngine()))
+    rows = runs.classified(given(), job(ChannelEngine()))
     for batches in range(1, 20):
         next(rows)
-        assert asked <= (batches + offline.AHEAD) * BATCH + 1
+        assert asked <= (batches + runs.AHEAD) * BATCH + 1
 
 
 def test_files_are_decoded_while_the_engine_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,5 +233,5 @@ def test_files_are_decoded_while_the_engine_runs(tmp_path: Path, monkeypatch: py
         assert decoded.wait(60), "nothing was decoded while the engine ran"
         return engine.run(images)
 
-    monkeypatch.setattr(offline, "attempt", attempt_later)
+    monkeypatch.setattr(runs, "attempt", attempt_later)
     assert len(lines(root, job(engine, run=run))) == 2 * BATCH

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from export.bundle import Bundle
-from service import engines
 from service.__main__ import main
+from service.engines import loading
 from tests.conftest import GOLDEN
 from tests.unit.fakes import png
 
@@ -62,10 +62,10 @@ def test_the_first_engine_of_the_settings_computes_it(tiny_bundle: Bundle, pictu
     out = tmp_path / "out.jsonl"
     classify(tiny_bundle, pictures / "red.png", "--out", out, "--top-k", len(tiny_bundle.classes))
     (row,) = (json.loads(line) for line in out.read_text().splitlines())
-    from service.images import decode
+    from service.pictures.images import decode
 
     pixels = decode(png(200), size=tiny_bundle.size, channels=tiny_bundle.channels, max_pixels=100)
-    expected = engines.load("onnx-cpu", tiny_bundle).run(pixels[None]).probabilities[0]
+    expected = loading.load("onnx-cpu", tiny_bundle).run(pixels[None]).probabilities[0]
     for entry in row["top"]:
         assert entry["probability"] == pytest.approx(expected[entry["class_id"]], abs=2e-6)
 
@@ -100,7 +100,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
         raise KeyboardInterrupt
 
     out = tmp_path / "out.jsonl"
-    monkeypatch.setattr("service.tables.write", stop)
+    monkeypatch.setattr("service.offline.tables.write", stop)
     assert classify(tiny_bundle, pictures, "--out", out) == 1
     kept = f"{out}.journal"
     assert capsys.readouterr().err.splitlines()[-1] == (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.files import PathError, check, pictures
+from service.offline.files import PathError, check, pictures
 
 
 def touched(root: Path, *names: str) -> None:

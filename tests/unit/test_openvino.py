@@ -13,8 +13,8 @@ from export import providers
 from export.bundle import Bundle
 from export.providers import ProviderError
 from export.tuning import Tuning, openvino_options
-from service import contract
-from service.engines import EngineError, OnnxEngine
+from service.engines import contract
+from service.engines.engine import EngineError, OnnxEngine
 
 
 def device(name: str, vendor: str, **metadata: str) -> Any:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from starlette.routing import Route
 
-from service import pages
-from service.errors import REASONS
-from service.layers import BENTOML_PATHS
-from service.routes import build_app
+from service.http import pages
+from service.http.errors import REASONS
+from service.http.layers import BENTOML_PATHS
+from service.http.routes import build_app
 from tests.conftest import ROOT
 from tests.unit.fakes import CLASSES, ask, serving_app
 
@@ -45,7 +45,7 @@ def test_everything_that_the_page_asks_for_is_there() -> None:
 
 def test_every_file_of_the_page_is_packed() -> None:
     assert {path.name for path in pages.WEB.iterdir()} == {"index.html", "page.css", "page.js"}
-    assert '"service/web/*"' in (ROOT / "bentofile.yaml").read_text()
+    assert '"service/http/web/*"' in (ROOT / "bentofile.yaml").read_text()
 
 
 def test_every_path_is_described_but_the_page_itself() -> None:

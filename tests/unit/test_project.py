@@ -21,32 +21,59 @@ MAY_IMPORT = {
     "export": {"export", "training"},
     "service": {"service", "export", "training"},
 }
+# Of the folders in service/, by way of the modules that lie beside them too.
+MAY_REACH: dict[str, set[str]] = {
+    "engines": set(),
+    "batching": {"engines"},
+    "pictures": {"engines", "batching"},
+    "http": {"engines", "batching", "pictures"},
+    "offline": {"engines", "batching", "pictures"},
+}
+FOLDERS = sorted(path.parent.name for path in (ROOT / "service").glob("*/__init__.py"))
 
 
-def imported_packages(path: Path) -> set[str]:
-    """Top-level names that a module imports, anywhere in it."""
+def imported(path: Path) -> set[str]:
+    """Whole names of all that a module imports, anywhere in it: packages, modules and what is in them."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").partition(".")[0])
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
+
+
+def reached(folder: str) -> set[str]:
+    """The other folders in service/ whose modules are imported by those in `folder`, or by what these import."""
+    ahead, found = set((ROOT / "service" / folder).rglob("*.py")), set()
+    while ahead:
+        found |= ahead
+        names = {name.replace(".", "/") for path in ahead for name in imported(path) if name.startswith("service.")}
+        ahead = {path for path in (ROOT / f"{name}.py" for name in names) if path.is_file()} - found
+    return {path.parent.name for path in found} - {folder, "service"}
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_imports_point_only_against_the_flow_of_data(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
-        assert imported_packages(path) & set(MAY_IMPORT) <= MAY_IMPORT[package], path.name
+        packages = {name.partition(".")[0] for name in imported(path)}
+        assert packages & set(MAY_IMPORT) <= MAY_IMPORT[package], path.name
 
 
-@pytest.mark.parametrize("module", ["service.engines", "service.routes", "service.launch", "export.bundle"])
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_folders_of_the_service_lie_in_layers(folder: str) -> None:
+    assert reached(folder) <= MAY_REACH[folder]
+
+
+@pytest.mark.parametrize(
+    "module", ["service.engines.loading", "service.http.routes", "service.launch", "export.bundle"]
+)
 def test_the_service_does_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["export.tuning", "service.engines", "service.__main__", "export.runtimes"])
+@pytest.mark.parametrize("module", ["export.tuning", "service.engines.loading", "service.__main__", "export.runtimes"])
 def test_onnx_runtime_is_told_not_to_report_before_it_is_imported(module: str, tmp_path: Path) -> None:
     (tmp_path / "onnxruntime.py").write_text("import os, sys; sys.exit(os.environ.get('ORT_DISABLE_TELEMETRY', 'no'))")
     kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}

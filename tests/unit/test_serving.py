@@ -8,10 +8,11 @@ from prometheus_client import CollectorRegistry
 from export import providers
 from export.bundle import Bundle
 from export.tuning import Tuning
-from service import engines, serving
-from service.choice import Choice
+from service import serving
 from service.cores import Plan
-from service.engines import EngineError
+from service.engines import loading
+from service.engines.choice import Choice
+from service.engines.engine import EngineError
 from service.metrics import Metrics
 from service.serving import fallbacks_of, load
 from service.settings import ENGINES, Settings
@@ -70,7 +71,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[ChannelEngine]:
         loaded.append(engine)
         return engine
 
-    monkeypatch.setattr(engines, "load", load_fake)
+    monkeypatch.setattr(loading, "load", load_fake)
     monkeypatch.setattr(providers, "has_openvino", lambda: False)
     return loaded
 

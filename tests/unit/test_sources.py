@@ -7,7 +7,7 @@ import pyarrow as arrow
 import pytest
 from pyarrow import parquet
 
-from service.sources import Share, SourceError, number, shares, sources
+from service.offline.sources import Share, SourceError, number, shares, sources
 
 CONTENTS = [b"zero", b"one", None, b"three", b"four"]
 

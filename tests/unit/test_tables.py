@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service import tables
-from service.tables import TableError
+from service.offline import tables
+from service.offline.tables import TableError
 
 TOP = [{"label": "cat", "class_id": 1, "probability": 0.75}, {"label": "a,b", "class_id": 0, "probability": 0.1}]
 ROWS: list[dict[str, Any]] = [

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from export.bundle import Outputs
-from service.engines import EngineError
-from service.warming import Padded, buckets, ready
+from service.engines.engine import EngineError
+from service.engines.warming import Padded, buckets, ready
 from tests.unit.fakes import BUNDLE, SIZE, ChannelEngine
 from training.pixels import Pixels
 

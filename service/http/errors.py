@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.failover import EnginesFailed
-from service.waiting import Closed, DeadlineExceeded, EngineFailed, QueueFull, RequestTooLarge
+from service.batching.admission import Overloaded, TooManyOfOneClient
+from service.batching.waiting import Closed, DeadlineExceeded, EngineFailed, QueueFull, RequestTooLarge
+from service.engines.failover import EnginesFailed
 
 # Why a request is refused, and the status that says so. The reason is in the access log and a label of the metrics.
 REASONS = {
@@ -35,11 +36,15 @@ REASONS = {
 # What Starlette itself refuses.
 _OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _OF_EXCEPTION: dict[type[Exception], str] = {
+    TooManyOfOneClient: "too_many_requests",
+    Overloaded: "overloaded",
     QueueFull: "queue_full",
     Closed: "stopping",
     RequestTooLarge: "too_large",
     DeadlineExceeded: "deadline",
 }
+# In how many seconds the same may succeed, where the refusal itself does not tell.
+_RETRY_SECONDS: dict[type[Exception], float] = {TooManyOfOneClient: 1.0, Overloaded: 1.0, Closed: 1.0}
 # Where the reason of a refusal is left in the scope, for whoever logs and counts the request.
 REASON = "alexnet.reason"
 
@@ -58,14 +63,6 @@ class Problem(Exception):
         self.detail = detail
         self.retry_after = retry_after
         self.members = members
-
-
-class PictureError(Exception):
-    """One picture cannot be used; the others of its request are not concerned."""
-
-
-class TooManyPixelsError(PictureError):
-    """One picture has more pixels than are allowed; nothing of it was decoded."""
 
 
 def problem_response(request: Request, problem: Problem, headers: Any = None) -> JSONResponse:
@@ -103,8 +100,8 @@ async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_refusal(request: Request, error: Exception) -> JSONResponse:
-    """Handler for what the batcher refuses."""
-    retry_after = {QueueFull: getattr(error, "retry_after", None), Closed: 1.0}.get(type(error))
+    """Handler for what admission and batcher refuse."""
+    retry_after = getattr(error, "retry_after", _RETRY_SECONDS.get(type(error)))
     return problem_response(request, Problem(_OF_EXCEPTION[type(error)], str(error), retry_after))
 
 

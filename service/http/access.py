@@ -12,8 +12,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import REASON
-from service.scope import header
+from service.http.errors import REASON
+from service.http.scope import header
 from service.serving import Serving
 
 HEADER = b"x-request-id"

@@ -7,10 +7,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Problem, on_refusal, problem_response
-from service.scope import header
+from service.batching.waiting import Closed
+from service.http.errors import Problem, on_refusal, problem_response
+from service.http.scope import header
 from service.serving import Serving
-from service.waiting import Closed
 
 # What BentoML answers itself: probes, and what its clients ask for.
 BENTOML_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/schema.json"})

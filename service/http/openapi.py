@@ -4,8 +4,8 @@ from http import HTTPStatus
 from typing import Any
 
 from export.bundle import Bundle
-from service.answers import default_top_k
-from service.errors import REASONS
+from service.http.errors import REASONS
+from service.pictures.answers import default_top_k
 from service.settings import Settings
 
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Protocol
 
-from service.engines import Engine, EngineError
-from service.ran import Ran
+from service.engines.engine import Engine, EngineError
+from service.engines.ran import Ran
 from training.pixels import Pixels
 
 logger = logging.getLogger("alexnet")

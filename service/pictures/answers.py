@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from export.bundle import Bundle, Outputs
-from service.errors import PictureError
-from service.images import decode
+from service.pictures.images import PictureError, decode
 from training.energy import is_unknown
 from training.pixels import Pixels
 

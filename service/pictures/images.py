@@ -5,7 +5,6 @@ import io
 from PIL import Image
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
-from service.errors import PictureError, TooManyPixelsError
 from training.pixels import FloatingPointPicture, Pixels, to_pixels
 
 # Formats with a decoder that is meant for untrusted input; the content decides, never the file's name.
@@ -24,6 +23,14 @@ FOREIGN = {
 TAR_MAGIC, TAR_PLACE = b"ustar", 257
 # A PDF may begin with something else, and an SVG with a byte order mark, comments and a document type.
 PDF_MAGIC, PDF_REACH, SVG_REACH = b"%PDF-", 1024, 4096
+
+
+class PictureError(Exception):
+    """One picture cannot be used; the others of its request are not concerned."""
+
+
+class TooManyPixelsError(PictureError):
+    """One picture has more pixels than are allowed; nothing of it was decoded."""
 
 
 def decode(content: bytes, *, size: int, channels: int, max_pixels: int) -> Pixels:

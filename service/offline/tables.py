@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from service.journal import Row, line
+from service.offline.journal import Row, line
 from training.files import replaced_when_whole
 
 COLUMNS = ("filename", "label", "class_id", "probability", "unknown", "error", "top")

@@ -4,9 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.errors import Problem
 
-RETRY_SECONDS = 1.0
+class TooManyOfOneClient(Exception):
+    """A client has as many requests here as one may; one that is answered makes room for the next."""
+
+
+class Overloaded(Exception):
+    """There are as many requests as may be here; one that is answered makes room for the next."""
 
 
 class Admission:
@@ -20,12 +24,14 @@ class Admission:
 
     @contextmanager
     def admit(self, client: str | None) -> Iterator[None]:
-        """Hold a place for a request of that client. Raises Problem; of two reasons the client's own comes first."""
+        """Hold a place for a request of that client.
+
+        Raises TooManyOfOneClient and Overloaded; of two reasons the client's own comes first.
+        """
         if self._most_of_one is not None and self._of_client[client] >= self._most_of_one:
-            detail = f"{self._most_of_one} requests of this client are being answered; try again"
-            raise Problem("too_many_requests", detail, RETRY_SECONDS)
+            raise TooManyOfOneClient(f"{self._most_of_one} requests of this client are being answered; try again")
         if self._inside >= self._most:
-            raise Problem("overloaded", f"{self._most} requests are here already; try again", RETRY_SECONDS)
+            raise Overloaded(f"{self._most} requests are here already; try again")
         self._refuse_waiting()  # now, as its body would be read for nothing
         self._inside += 1
         self._of_client[client] += 1
@@ -39,7 +45,7 @@ class Admission:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Hold a place for a request that has arrived: one more would wait for all of these. Raises Problem."""
+        """Hold a place for a request that has arrived: one more would wait for all of these. Raises Overloaded."""
         self._refuse_waiting()
         self._answering += 1
         try:
@@ -49,4 +55,4 @@ class Admission:
 
     def _refuse_waiting(self) -> None:
         if self._answering >= self._most_answering:
-            raise Problem("overloaded", f"{self._answering} requests are being answered; try again", RETRY_SECONDS)
+            raise Overloaded(f"{self._answering} requests are being answered; try again")

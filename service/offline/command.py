@@ -14,17 +14,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from export.bundle import Bundle
-from service import files, journal, launch, offline, ray_classify, settings, sources, tables
-from service.answers import DEFAULT_TOP_K, default_top_k
-from service.offline import OfflineError, Tally, Way
-from service.offline_job import begun
+from service import launch, settings
+from service.offline import files, journal, on_ray, runs, sources, tables
+from service.offline.job import begun
+from service.offline.runs import OfflineError, Tally, Way
+from service.pictures.answers import DEFAULT_TOP_K, default_top_k
 from service.settings import Settings
 
 REFUSALS = (
     files.PathError,
     journal.JournalError,
-    offline.OfflineError,
-    ray_classify.RayError,
+    runs.OfflineError,
+    on_ray.RayError,
     sources.SourceError,
     tables.TableError,
 )
@@ -54,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     with _way(bundle, chosen, top_k, options.ray) as way, _progress(total) as advance:
         try:
-            tally = _results(options, way, offline.header(bundle, top_k), advance)
-        except (OfflineError, ray_classify.RayError, OSError) as error:
+            tally = _results(options, way, runs.header(bundle, top_k), advance)
+        except (OfflineError, on_ray.RayError, OSError) as error:
             raise OfflineError(f"{error}{_kept(options.out)}") from error
         except KeyboardInterrupt:
             raise OfflineError(f"stopped{_kept(options.out)}") from None
@@ -65,9 +66,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _results(options: argparse.Namespace, way: Way, header: journal.Row, advance: Callable[[int], None]) -> Tally:
     if options.out is not None:
-        return offline.to_table(options.paths, way, header, options.out, advance)
+        return runs.to_table(options.paths, way, header, options.out, advance)
     try:
-        return offline.to_lines(options.paths, way, _print, advance)
+        return runs.to_lines(options.paths, way, _print, advance)
     except BrokenPipeError:
         # Or Python would try once more at its end, and say that it failed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -84,13 +85,13 @@ def _way(bundle: Bundle, chosen: Settings, top_k: int, ray: str | None) -> Itera
     """In this process, or by the workers of Ray; tells which engine it is."""
     model = f"{bundle.name}:{bundle.version}"
     if ray is not None:
-        with ray_classify.cluster(ray, bundle, chosen, top_k) as workers:
+        with on_ray.cluster(ray, bundle, chosen, top_k) as workers:
             print(f"{workers.number} workers of Ray run {model}", file=sys.stderr)
-            yield partial(ray_classify.there, workers=workers)
+            yield partial(on_ray.there, workers=workers)
         return
     with begun(bundle, replace(chosen, workers=1), top_k) as job:
         print(f"{job.engine} runs {model}", file=sys.stderr)
-        yield partial(offline.here, job=job)
+        yield partial(runs.here, job=job)
 
 
 @contextmanager
@@ -104,9 +105,9 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _kept(out: Path | None) -> str:
-    if out is None or not offline.journal_of(out).exists():
+    if out is None or not runs.journal_of(out).exists():
         return ""
-    return f"; what was done is in {offline.journal_of(out)}, and the same command goes on from there"
+    return f"; what was done is in {runs.journal_of(out)}, and the same command goes on from there"
 
 
 def _report(tally: Tally, seconds: float, out: Path | None) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from export import providers, selfcheck
 from export.bundle import Bundle
 from export.speed import pictures_per_second
-from service import engines
-from service.engines import Engine, EngineError
+from service.engines import loading
+from service.engines.engine import Engine, EngineError
 from service.settings import ENGINES
 
 PLUGIN, BUILT_IN = "onnx-openvino", "onnx-cpu"
@@ -30,7 +30,7 @@ class Choice:
     behind: tuple[str, ...]  # which may stand in for it, in their order
 
 
-def choose(wanted: str, bundle: Bundle, loader: Loader = engines.load, clock: Clock = time.perf_counter) -> Choice:
+def choose(wanted: str, bundle: Bundle, loader: Loader = loading.load, clock: Clock = time.perf_counter) -> Choice:
     """The engine `wanted`, or for "auto" the first that runs here. Raises EngineError saying why not."""
     return first(order() if wanted == "auto" else (wanted,), bundle, loader, clock)
 
@@ -41,7 +41,7 @@ def order() -> tuple[str, ...]:
 
 
 def first(
-    names: Sequence[str], bundle: Bundle, loader: Loader = engines.load, clock: Clock = time.perf_counter
+    names: Sequence[str], bundle: Bundle, loader: Loader = loading.load, clock: Clock = time.perf_counter
 ) -> Choice:
     """The first of the named engines that runs; OpenVINO's gives way to the built-in one where that is faster.
 

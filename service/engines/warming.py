@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from export.bundle import Bundle, Outputs
-from service.engines import Engine, EngineError
+from service.engines.engine import Engine, EngineError
 from training.pixels import Pixels
 
 

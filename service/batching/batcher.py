@@ -16,8 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from service.ran import Ran
-from service.waiting import Batch, Closed, EngineFailed, Line, QueueFull, Request, RequestTooLarge
+from service.batching.waiting import Batch, Closed, EngineFailed, Line, QueueFull, Request, RequestTooLarge
+from service.engines.ran import Ran
 from training.pixels import Pixels
 
 # Of the recent pace, each batch counts this much of the one after it.

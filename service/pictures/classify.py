@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from anyio import to_thread
 
-from service.answers import answers, attempt, good
-from service.errors import PictureError, TooManyPixelsError
+from service.batching.waiting import DeadlineExceeded
+from service.pictures.answers import answers, attempt, good
+from service.pictures.images import PictureError, TooManyPixelsError
 from service.serving import Serving
-from service.waiting import DeadlineExceeded
 from training.pixels import Pixels
 
 # Of all pictures of a request, and of each: decoding them takes about as long as the way to a thread and back.

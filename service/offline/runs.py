@@ -16,12 +16,12 @@ from typing import TypeAlias
 import numpy as np
 
 from export.bundle import Bundle, Outputs
-from service import journal, tables
-from service.answers import answers, attempt, good
-from service.errors import PictureError
-from service.journal import Row
-from service.offline_job import Job
-from service.sources import Source, shares, sources
+from service.offline import journal, tables
+from service.offline.job import Job
+from service.offline.journal import Row
+from service.offline.sources import Source, shares, sources
+from service.pictures.answers import answers, attempt, good
+from service.pictures.images import PictureError
 from training.pixels import Pixels
 
 # Batches that are decoded, or in work, while the engine runs.

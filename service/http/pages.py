@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from service.openapi import described
+from service.http.openapi import described
 from service.serving import Serving
 
 WEB = Path(__file__).parent / "web"

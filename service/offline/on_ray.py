@@ -18,16 +18,16 @@ from pathlib import Path
 
 from export import bundle as bundles
 from export.bundle import Bundle
-from service import offline
-from service.engines import EngineError
-from service.journal import Row
-from service.offline_job import Job, begun
+from service.engines.engine import EngineError
+from service.offline import runs
+from service.offline.job import Job, begun
+from service.offline.journal import Row
+from service.offline.sources import Share, SourceError, shares, shown, sources
 from service.settings import Settings
-from service.sources import Share, SourceError, shares, shown, sources
 
 # Calls of the engine for which a worker gets the files at once: it decodes those of the next while one runs.
 CALLS = 4
-REFUSALS = (offline.OfflineError, SourceError, EngineError, bundles.BundleError)
+REFUSALS = (runs.OfflineError, SourceError, EngineError, bundles.BundleError)
 FAILED = "failed"  # in place of all rows
 
 Begin = Callable[[], AbstractContextManager[Job]]
@@ -62,7 +62,7 @@ class Classifier:
         """Rows as JSON for the shares in `item`, also as JSON; or one that tells why there are none."""
         given = (share for text in batch["item"] for share in _shares_of(text))
         try:
-            found = [row for rows in offline.classified(sources(given), self._job) for row in rows]
+            found = [row for rows in runs.classified(sources(given), self._job) for row in rows]
         except REFUSALS as error:  # which Ray would bury in a traceback
             found = [{FAILED: str(error)}]
         return {"row": list(map(json.dumps, found))}

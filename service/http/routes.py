@@ -18,17 +18,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import form, json_body, pages
-from service.access import Access
-from service.answers import default_top_k
-from service.classify import Upload, classify
-from service.errors import HANDLERS, Problem, answered
-from service.form import PART, Asked
-from service.images import foreign_format
-from service.layers import ApiKey, LastResort
-from service.scope import header, media_type
+from service.http import form, json_body, pages
+from service.http.access import Access
+from service.http.errors import HANDLERS, Problem, answered
+from service.http.form import PART, Asked
+from service.http.layers import ApiKey, LastResort
+from service.http.scope import header, media_type
+from service.http.uploads import body_of, while_connected
+from service.pictures.answers import default_top_k
+from service.pictures.classify import Upload, classify
+from service.pictures.images import foreign_format
 from service.serving import Serving
-from service.uploads import body_of, while_connected
 
 LIBRARIES = ("bentoml", "numpy", "pillow")
 # What `curl --data-binary` sends when nobody names a type.

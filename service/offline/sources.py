@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from service import files
+from service.offline import files
 
 PARQUET = ".parquet"
 # What Parquet is made of may have any size; so many rows are held at once.

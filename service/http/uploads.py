@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-from service.errors import Problem
-from service.scope import header
+from service.http.errors import Problem
+from service.http.scope import header
 
 # Seconds for which a client is not watched.
 SOON = 0.02

@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 from python_multipart.multipart import parse_options_header
 
-from service.classify import Upload
-from service.errors import Problem
+from service.http.errors import Problem
+from service.pictures.classify import Upload
 
 PART = "images"
 FIELD = "top_k"

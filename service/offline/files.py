@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# Of the formats in `images`. A file that is named by itself may have any other.
+# Of the formats in `pictures.images`. A file that is named by itself may have any other.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 

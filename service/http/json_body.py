@@ -5,9 +5,9 @@ import json
 import re
 from typing import Any
 
-from service.classify import Upload
-from service.errors import Problem
-from service.form import Asked
+from service.http.errors import Problem
+from service.http.form import Asked
+from service.pictures.classify import Upload
 
 EXAMPLE = '{"images": [{"filename": "cat.jpg", "data": "BASE64"}]}'
 # JSON can write half of a character beyond U+FFFF, which no answer in UTF-8 could hold.

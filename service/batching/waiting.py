@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from typing import TypeAlias
 
-from service.ran import Ran, joined
+from service.engines.ran import Ran, joined
 from training.pixels import Pixels
 
 

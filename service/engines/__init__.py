@@ -1,0 +1,1 @@
+"""What runs the network: engines, which of them serves, and what answers where one fails."""

@@ -1,0 +1,1 @@
+"""Files classified without a server, by `python -m service classify`."""
