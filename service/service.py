@@ -13,7 +13,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
 from export import bundle
-from service import logs, serving, settings, stopping, tracing
+from service import bentoml_layers, logs, serving, settings, stopping
 from service.cores import plan
 from service.http import access, layers, routes
 from service.metrics import Metrics
@@ -107,4 +107,5 @@ class AlexNetService:
 
 # The decorator has made it BentoML's Service, which its annotation does not tell.
 SERVICE = cast(Any, AlexNetService)
-SERVICE.add_asgi_middleware(layers.in_front, ours=app, before_bentos=not tracing.is_wanted(SERVICE))
+bentoml_layers.without_spans(SERVICE)
+SERVICE.add_asgi_middleware(layers.in_front, ours=app, bypass=not bentoml_layers.are_asked_for(SERVICE))

@@ -145,10 +145,10 @@ def take_step(trainee: Trainee, plan: Plan, fit: Split, batch: Tensor, rate: flo
     images, targets = _examples(trainee, plan.draws, fit, share)
     with trainee.mixed_precision():
         logits = trainee.forward(trainee.preprocess(images)).float()
-        taught = None if trainee.teacher is None else trainee.teacher(images)
+        wanted = None if trainee.teachers is None else trainee.teachers(images)
     loss = _loss(recipe, logits, targets, smoothing=recipe.label_smoothing)
-    if taught is not None:
-        lesson = distillation.loss(logits, taught, recipe.distillation_temperature)
+    if wanted is not None:
+        lesson = distillation.loss(logits, wanted, recipe.distillation_temperature)
         loss = (1 - recipe.distillation) * loss + recipe.distillation * lesson
     trainee.network.zero_grad(set_to_none=True)
     # Gradients are averaged over the processes; their shares of a batch may differ by one picture.

@@ -65,11 +65,7 @@ def train(
         raise TrainingError(f"{run} holds a run already: go on with --resume, or choose another --out")
     parts = part(recipe, dataset, seed)
     _refuse_misfit(recipe, dataset, parts, extras)
-    metadata = _describe(recipe, dataset, parts, seed, on, extras.processes)
-    if extras.start is not None:
-        metadata = ancestry.continued(metadata, extras.start)
-    if extras.teachers:
-        metadata = ancestry.taught(metadata, extras.teachers)
+    metadata = _with_ancestors(_describe(recipe, dataset, parts, seed, on, extras.processes), extras)
     trained = trainee.build(
         recipe,
         metadata,
@@ -148,6 +144,12 @@ def _describe(
             "commit": provenance.git_commit(),
         },
     )
+
+
+def _with_ancestors(metadata: Metadata, extras: Extras) -> Metadata:
+    if extras.start is not None:
+        metadata = ancestry.continued(metadata, extras.start)
+    return ancestry.taught(metadata, extras.teachers) if extras.teachers else metadata
 
 
 def _resumed(run: Path, metadata: Metadata, trained: Trainee) -> list[Epoch]:

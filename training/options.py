@@ -29,7 +29,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--size", type=_positive, metavar="N", help="side of a picture (default: the document's)")
     command.add_argument("--init", type=Path, metavar="CHECKPOINT", help="begin with the weights of another run")
     command.add_argument(
-        "--teacher", type=Path, nargs="+", default=[], metavar="FILE", help="checkpoints to learn from"
+        "--teacher", type=Path, nargs="+", default=[], metavar="CHECKPOINT", help="learn from these too"
     )
     command.add_argument("--compile", action="store_true", help="compile the network (torch.compile); worth it on CUDA")
     command.add_argument("--profile", action="store_true", help="leave a profiler trace of ten steps in --out")

@@ -112,6 +112,8 @@ class Recipe:
         for name in ("bias_rate", "distillation_temperature"):
             _require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
         _require(0 < self.validation_share < 1, f"validation_share must be in (0, 1), not {self.validation_share}")
+        undone = self.softmax_in_network and self.distillation
+        _require(not undone, "distillation compares logits, so softmax_in_network must be false")
         _check_schedule(self)
 
     @property

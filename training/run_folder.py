@@ -57,7 +57,7 @@ def identity(metadata: Metadata) -> dict[str, Any]:
     shared = ("recipe", "seed", "data", "classes", "size", "channels", "mean", "std")
     begun_with = [run["weights_sha256"] for run in ancestry.chain(metadata)]
     # Only where there is a teacher: states that were written before there were any have no such entry.
-    taught_by = [run["weights_sha256"] for run in ancestry.teachers(metadata)]
+    taught_by = sorted(run["weights_sha256"] for run in ancestry.teachers(metadata))
     own = {name: getattr(metadata, name) for name in shared} | {"begun_with": begun_with}
     return own | ({"taught_by": taught_by} if taught_by else {})
 

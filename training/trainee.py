@@ -14,7 +14,7 @@ from training.checkpoint import Checkpoint, Metadata
 from training.classifier import Preprocess
 from training.data import colour
 from training.data.colour import Palette
-from training.distillation import Teacher
+from training.distillation import Teachers
 from training.distributed import Processes
 from training.recipe import Recipe
 
@@ -31,7 +31,7 @@ class Trainee:
     averaged: AveragedModel | None  # of the weights, where the recipe asks for it
     preprocess: Preprocess
     palette: Palette
-    teacher: Teacher | None
+    teachers: Teachers | None
     optimizers: tuple[Optimizer, ...]
     device: torch.device
     processes: Processes
@@ -76,7 +76,7 @@ def build(
         averaged=AveragedModel(network, multi_avg_fn=average, use_buffers=True) if recipe.ema else None,
         preprocess=preprocess.to(on),
         palette=colour.palette(images, on),
-        teacher=distillation.teacher(teachers, on, layout) if teachers else None,
+        teachers=distillation.teachers(teachers, on, layout) if teachers else None,
         optimizers=optimizers.build(recipe, network),
         device=on,
         processes=processes,

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import dataclass
+from typing import cast
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)")
 
@@ -35,7 +36,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.WriteTransport | None = None
         self._received = b""
         self._waiting: asyncio.Future[Answer] | None = None
 
@@ -53,8 +54,10 @@ class Connection(asyncio.Protocol):
 
         Raises OSError, ValueError for what is no answer, and TimeoutError after `give_up`.
         """
+        if self._transport is None:
+            raise ConnectionResetError("the server closed the connection before it was asked")
         self._waiting, self._received = asyncio.get_running_loop().create_future(), b""
-        self._transport.write(request)  # type: ignore[union-attr]
+        self._transport.write(request)
         return await self._waiting
 
     def give_up(self) -> None:
@@ -69,7 +72,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way to the server."""
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Hand over the answer once it is whole."""

@@ -2,9 +2,9 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -49,6 +49,7 @@ _RETRY_SECONDS: dict[type[Exception], float] = {TooManyOfOneClient: 1.0, Overloa
 REASON = "alexnet.reason"
 
 logger = logging.getLogger("alexnet")
+T = TypeVar("T")
 
 
 class Problem(Exception):
@@ -102,7 +103,7 @@ async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
 async def on_refusal(request: Request, error: Exception) -> JSONResponse:
     """Handler for what admission and batcher refuse."""
     retry_after = getattr(error, "retry_after", _RETRY_SECONDS.get(type(error)))
-    return problem_response(request, Problem(_OF_EXCEPTION[type(error)], str(error), retry_after))
+    return problem_response(request, Problem(_of_kind(_OF_EXCEPTION, error), str(error), retry_after))
 
 
 async def on_engine_failed(request: Request, error: Exception) -> JSONResponse:
@@ -123,9 +124,17 @@ HANDLERS: dict[type[Exception], Handler] = {
 }
 
 
-async def answered(request: Request, endpoint: Callable[[Request], Awaitable[Response]]) -> Response:
+async def response_of(endpoint: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
     """What the endpoint answers, or its refusal. Raises what has no handler."""
     try:
         return await endpoint(request)
     except tuple(HANDLERS) as error:
-        return await HANDLERS[type(error)](request, error)
+        response = await _of_kind(HANDLERS, error)(request, error)
+        # Its frames, which may be held by itself, have the body.
+        error.__traceback__ = None
+        return response
+
+
+def _of_kind(table: Mapping[type[Exception], T], error: Exception) -> T:
+    """The entry for the error's class, or for the nearest of the classes that it is derived from."""
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)

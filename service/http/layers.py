@@ -19,15 +19,16 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; HTTP has none
 logger = logging.getLogger("alexnet")
 
 
-def in_front(app: ASGIApp, ours: ASGIApp, before_bentos: bool) -> ASGIApp:
+def in_front(app: ASGIApp, ours: ASGIApp, bypass: bool) -> ASGIApp:
     """BentoML's application behind `ours`: it has routes for our paths too, and answers unknown ones in plain text.
 
-    With `before_bentos` also behind `ours` are BentoML's own layers, which are around this one.
+    To be added to a BentoML service, and so within BentoML's own layers. With `bypass` requests that are ours do not
+    pass them: when the application starts, its stack of layers is put behind `ours` as well.
     """
     inside = _either(app, ours)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        if before_bentos and scope["type"] == "lifespan":  # which comes before every request
+        if bypass and scope["type"] == "lifespan":
             bentos = scope["app"]
             bentos.middleware_stack = _either(bentos.middleware_stack, ours)
         await inside(scope, receive, send)

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http import form, json_body, pages
 from service.http.access import Access
-from service.http.errors import HANDLERS, Problem, answered
+from service.http.errors import HANDLERS, Problem, response_of
 from service.http.form import PART, Asked
 from service.http.layers import ApiKey, LastResort
 from service.http.scope import header, media_type
@@ -47,15 +47,15 @@ def build_app() -> Starlette:
             Route("/metrics", get_metrics, methods=["GET"]),
             *pages.ROUTES,
         ],
-        middleware=[Middleware(layer) for layer in (Access, LastResort, ApiKey, Straight)],
+        middleware=[Middleware(layer) for layer in (Access, LastResort, ApiKey, FastPath)],
         exception_handlers=HANDLERS,
     )
     app.router.redirect_slashes = False
     return app
 
 
-class Straight:
-    """Calls `post_classify` itself, and leaves everything else to the layers and the table of routes behind it."""
+class FastPath:
+    """Calls `post_classify` itself, and leaves all other requests to Starlette's layers and table of routes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -67,7 +67,7 @@ class Straight:
             return
         scope["route"] = CLASSIFY
         request = Request(scope, receive)
-        await (await answered(request, post_classify))(scope, receive, send)
+        await (await response_of(post_classify, request))(scope, receive, send)
 
 
 async def post_classify(request: Request) -> Response:

@@ -10,12 +10,12 @@ import torch
 
 from tests.unit.runs import METADATA, interrupt_at_batch, one_thread, pictures
 from tests.unit.trainees import CPU, PLAIN, numbers, run_epochs, split
-from training import checkpoint, distillation, loop, networks, trainee
+from training import ancestry, checkpoint, distillation, loop, networks, run_folder, trainee
 from training.checkpoint import Checkpoint
 from training.data.dataset import Dataset
 from training.epoch import TrainingError
 from training.loop import Extras, Result
-from training.recipe import Recipe, Stage
+from training.recipe import Recipe, RecipeError, Stage
 from training.resume import ResumeError
 from training.trainee import Trainee
 
@@ -96,16 +96,31 @@ def test_a_learner_comes_to_answer_as_its_teacher_does(precision: str) -> None:
 def test_several_teachers_give_the_mean_of_their_logits() -> None:
     sources = [of_seed(1), of_seed(2)]
     images = split(6).images
-    found = distillation.teacher(sources, CPU, torch.contiguous_format)(images)
+    found = distillation.teachers(sources, CPU, torch.contiguous_format)(images)
     first, second = (source.build_classifier()(images)[0] for source in sources)
     torch.testing.assert_close(found, (first + second) / 2)
 
 
-def test_a_teacher_learns_nothing() -> None:
-    teacher = of_seed(1)
-    before = {name: weight.clone() for name, weight in teacher.weights.items()}
-    run_epochs(taught(teacher), 1, split(24))
-    assert all(torch.equal(weight, before[name]) for name, weight in teacher.weights.items())
+def test_the_temperature_is_the_recipe_s() -> None:
+    learned = []
+    for temperature in (1.0, 4.0):
+        learner = taught(of_seed(1), distillation_temperature=temperature)
+        run_epochs(learner, 1, split(24))
+        learned.append(numbers(learner.network)["1.3.weight"])
+    assert (learned[0] - learned[1]).abs().max() > 1e-4
+
+
+def test_a_teacher_answers_as_it_would_when_served_and_learns_nothing() -> None:
+    """With batch norm an answer in training would depend on the other pictures, and change the statistics."""
+    torch.manual_seed(1)
+    metadata = replace(METADATA, network="compact")
+    source = Checkpoint(metadata, dict(networks.build("compact", classes=3, size=20).state_dict()))
+    asked = distillation.teachers([source], CPU, torch.contiguous_format)
+    images = pictures().train.images[:8]
+    together = asked(images)
+    torch.testing.assert_close(asked(images[:1]), together[:1])
+    torch.testing.assert_close(together, source.build_classifier()(images)[0])
+    assert not together.requires_grad
 
 
 @one_thread()
@@ -143,7 +158,7 @@ def test_a_run_tells_who_taught_it(teacher: Result, learner: Result) -> None:
 def test_the_card_names_the_teacher_and_its_share(teacher: Result, learner: Result) -> None:
     card = (learner.path.parent / "card.md").read_text()
     assert f"- Taught by the weights {teacher.metadata.weights_sha256[:12]} of another run: `compact`, 1 epochs" in card
-    assert "50% of the loss from a teacher at temperature 2" in card
+    assert "50% of the loss from teachers, at temperature 2" in card
 
 
 def test_a_run_that_goes_on_from_a_taught_one_tells_of_that_teacher_too(
@@ -154,10 +169,10 @@ def test_a_run_that_goes_on_from_a_taught_one_tells_of_that_teacher_too(
     assert [each["weights_sha256"] for each in run["teachers"]] == [teacher.metadata.weights_sha256]
     lines = (tmp_path / "next" / "card.md").read_text().splitlines()
     told = [line.split(" the weights ")[0] for line in lines if "of another run" in line]
-    assert told == ["- Begun with", "- Taught by"]
+    assert told == ["- Begun with", "  - Taught by"]
 
 
-def test_the_teacher_s_own_chain_is_told_and_looked_at(teacher: Result, tmp_path: Path) -> None:
+def test_the_teacher_s_own_chain_is_told(teacher: Result, tmp_path: Path) -> None:
     recipe = replace(RECIPE, network="compact")
     grown = train(tmp_path / "grown", recipe=recipe, start=teacher)
     run = train(tmp_path / "run", grown)
@@ -165,7 +180,28 @@ def test_the_teacher_s_own_chain_is_told_and_looked_at(teacher: Result, tmp_path
     assert [each["weights_sha256"] for each in told["chain"]] == [teacher.metadata.weights_sha256]
     lines = (tmp_path / "run" / "card.md").read_text().splitlines()
     begun = [line.split(" the weights ")[0] for line in lines if "of another run" in line]
-    assert begun == ["- Taught by", "  - That one was begun with"]
+    assert begun == ["- Taught by", "  - Begun with"]
+
+
+def test_and_so_is_the_teacher_s_own_teacher(teacher: Result, learner: Result, tmp_path: Path) -> None:
+    train(tmp_path / "run", learner)
+    lines = (tmp_path / "run" / "card.md").read_text().splitlines()
+    told = [line.split(" of another run")[0] for line in lines if "of another run" in line]
+    digests = [result.metadata.weights_sha256[:12] for result in (learner, teacher)]
+    assert told == [f"- Taught by the weights {digests[0]}", f"  - Taught by the weights {digests[1]}"]
+
+
+def test_the_order_of_the_teachers_is_no_other_run(teacher: Result, learner: Result) -> None:
+    sources = [checkpoint.load(result.path) for result in (teacher, learner)]
+    first, second = (
+        run_folder.identity(ancestry.taught(learner.metadata, order)) for order in (sources, sources[::-1])
+    )
+    assert first == second
+
+
+def test_a_softmax_in_the_network_leaves_no_logits_to_compare() -> None:
+    with pytest.raises(RecipeError, match="softmax_in_network must be false"):
+        replace(TAUGHT, softmax_in_network=True)
 
 
 def test_a_recipe_with_distillation_needs_a_teacher(tmp_path: Path) -> None:
@@ -184,12 +220,23 @@ def renamed(dataset: Dataset) -> Dataset:
     return replace(dataset, classes=(*dataset.classes[:-1], "zebra"))
 
 
+def smaller(dataset: Dataset) -> Dataset:
+    train, test = (replace(part, images=part.images[:, :18, :18]) for part in (dataset.train, dataset.test))
+    return replace(dataset, train=train, test=test)
+
+
+def brighter() -> Dataset:
+    """Other pictures of the same classes."""
+    whole = pictures()
+    return replace(whole, name="brighter", train=replace(whole.train, images=whole.train.images // 2 + 127))
+
+
 def grey(dataset: Dataset) -> Dataset:
     train, test = (replace(part, images=part.images[..., :1]) for part in (dataset.train, dataset.test))
     return replace(dataset, train=train, test=test)
 
 
-@pytest.mark.parametrize(("change", "name"), [(renamed, "classes"), (grey, "channels")])
+@pytest.mark.parametrize(("change", "name"), [(renamed, "classes"), (smaller, "size"), (grey, "channels")])
 def test_a_teacher_of_other_pictures_is_refused_by_name(
     change: Callable[[Dataset], Dataset], name: str, teacher: Result, tmp_path: Path
 ) -> None:
@@ -205,12 +252,16 @@ def test_a_teacher_that_knows_the_pictures_held_out_is_refused(teacher: Result, 
 
 def test_so_are_weights_whose_teacher_knows_them(teacher: Result, tmp_path: Path) -> None:
     """The weights themselves know other pictures: only through their teacher have they to do with these."""
-    brighter = replace(
-        pictures(), name="brighter", train=replace(pictures().train, images=pictures().train.images // 2 + 127)
-    )
-    learner = train(tmp_path / "learner", teacher, dataset=brighter, seed=1)
+    learner = train(tmp_path / "learner", teacher, dataset=brighter(), seed=1)
     with pytest.raises(TrainingError, match="these pictures of synthetic in another split, with seed 0"):
         train(tmp_path / "run", recipe=RECIPE, start=learner, seed=1)
+
+
+def test_so_is_a_teacher_that_began_with_weights_that_know_them(teacher: Result, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, network="compact")
+    grown = train(tmp_path / "grown", recipe=recipe, start=teacher, dataset=brighter(), seed=1)
+    with pytest.raises(TrainingError, match="these pictures of synthetic in another split, with seed 0"):
+        train(tmp_path / "run", grown, seed=1)
 
 
 def test_a_stopped_run_does_not_go_on_with_another_teacher(

@@ -16,8 +16,6 @@ from service.http.layers import in_front
 class Counting:
     """A layer of BentoML's, around ours."""
 
-    passed: list[str]
-
     def __init__(self, app: ASGIApp, passed: list[str]) -> None:
         self._app, self._passed = app, passed
 
@@ -28,9 +26,9 @@ class Counting:
         await self._app(scope, receive, send)
 
 
-def bentos(passed: list[str], before: bool) -> Starlette:
+def bentos(passed: list[str], bypass: bool) -> Starlette:
     """An application as BentoML makes it: its layers, then what the service added, then its routes."""
-    added = Middleware(in_front, ours=PlainTextResponse("ours"), before_bentos=before)
+    added = Middleware(in_front, ours=PlainTextResponse("ours"), bypass=bypass)
     routes = [Route(path, lambda _: PlainTextResponse("bentos")) for path in ("/readyz", "/classify")]
     return Starlette(routes=routes, middleware=[Middleware(Counting, passed=passed), added])
 
@@ -58,18 +56,18 @@ def serve(app: ASGIApp, *paths: str) -> list[str]:
     return bodies
 
 
-@pytest.mark.parametrize("before", [False, True])
-def test_ours_answers_all_but_bentomls_probes(before: bool) -> None:
-    assert serve(bentos([], before), "/classify", "/readyz", "/nothing") == ["ours", "bentos", "ours"]
+@pytest.mark.parametrize("bypass", [False, True])
+def test_ours_answers_all_but_bentomls_probes(bypass: bool) -> None:
+    assert serve(bentos([], bypass), "/classify", "/readyz", "/nothing") == ["ours", "bentos", "ours"]
 
 
 def test_a_request_of_ours_passes_none_of_bentomls_layers() -> None:
     passed: list[str] = []
-    serve(bentos(passed, before=True), "/classify", "/readyz", "/nothing")
+    serve(bentos(passed, bypass=True), "/classify", "/readyz", "/nothing")
     assert passed == ["/readyz"]
 
 
 def test_every_request_passes_them_where_they_were_asked_for() -> None:
     passed: list[str] = []
-    serve(bentos(passed, before=False), "/classify", "/readyz", "/nothing")
+    serve(bentos(passed, bypass=False), "/classify", "/readyz", "/nothing")
     assert passed == ["/classify", "/readyz", "/nothing"]

@@ -80,18 +80,16 @@ def _flagged(metadata: Metadata) -> str:
 
 
 def _ancestors(metadata: Metadata) -> list[str]:
-    """One line for every run whose weights this one began with, the first one first, and for every run that taught."""
-    lines = []
-    for run in ancestry.chain(metadata):
-        lines += [f"- Begun with {_run(run)}.", *_teachers(run.get("teachers", []))]
-    return lines + _teachers(ancestry.teachers(metadata))
+    """Lines of the runs whose weights this one began with, the first one first, and of those that taught it."""
+    return _related(ancestry.chain(metadata), ancestry.teachers(metadata))
 
 
-def _teachers(runs: list[dict[str, Any]]) -> list[str]:
+def _related(chain: list[dict[str, Any]], teachers: list[dict[str, Any]], depth: int = 0) -> list[str]:
     lines = []
-    for run in runs:
-        lines += [f"- Taught by {_run(run)}."]
-        lines += [f"  - That one was begun with {_run(before)}." for before in run.get("chain", [])]
+    for told, runs in (("Begun with", chain), ("Taught by", teachers)):
+        for run in runs:
+            lines.append(f"{'  ' * depth}- {told} {_run(run)}.")
+            lines += _related(run.get("chain", []), run.get("teachers", []), depth + 1)
     return lines
 
 
@@ -121,7 +119,7 @@ def _optimisation(recipe: Recipe) -> str:
 
 
 def _distillation(recipe: Recipe) -> str:
-    return f"{recipe.distillation:.0%} of the loss from a teacher at temperature {recipe.distillation_temperature:g}"
+    return f"{recipe.distillation:.0%} of the loss from teachers, at temperature {recipe.distillation_temperature:g}"
 
 
 def _augmentation(recipe: Recipe) -> str:

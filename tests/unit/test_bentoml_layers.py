@@ -1,4 +1,4 @@
-"""BentoML's layers do what it was told to do, and nothing else: spans where somebody receives them, a limit."""
+"""BentoML's layers do what its own settings ask for and nothing else, such as spans that nobody receives."""
 
 import json
 from collections.abc import Iterator
@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 
-from service.tracing import is_wanted
+from service.bentoml_layers import are_asked_for, without_spans
 
 # Of BentoML itself, while it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__get_pydantic_core_schema__` method:DeprecationWarning")
 OPTIONS = "BENTOML_CONFIG_OVERRIDES"
+# What our service says of itself.
+SAID = {"traffic": {"timeout": 80}, "metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def service() -> Iterator[Any]:
     from _bentoml_sdk import Service
 
     before = deepcopy(BentoMLContainer.config.get())
-    found = SimpleNamespace(name="traced", config={"traffic": {"timeout": 60}})
+    found = SimpleNamespace(name="traced", config=deepcopy(SAID))
     found.all_services = lambda: {found.name: found}
     found.inject_config = partial(Service.inject_config, found)
     yield found
@@ -38,7 +40,7 @@ def excluded(service: Any) -> Any:
 
 def test_without_an_exporter_no_request_has_a_span(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(OPTIONS, raising=False)
-    assert is_wanted(service) is False
+    without_spans(service)
     assert excluded(service) == ".*"
 
 
@@ -49,13 +51,28 @@ def test_without_an_exporter_no_request_has_a_span(service: Any, monkeypatch: py
 )
 def test_with_an_exporter_every_request_has_one(service: Any, options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OPTIONS, json.dumps({"services": options}))
-    assert is_wanted(service) is True
+    without_spans(service)
     assert excluded(service) is None
+    assert are_asked_for(service)
 
 
-def test_a_limit_that_bentoml_was_told_to_keep_is_left_to_its_layers(
-    service: Any, monkeypatch: pytest.MonkeyPatch
+def test_its_layers_have_nothing_to_do_where_nobody_asks(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(OPTIONS, raising=False)
+    assert not are_asked_for(service)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"traffic": {"max_concurrency": 7}},
+        {"traffic": {"timeout": 2}},
+        {"metrics": {"enabled": True}},
+        {"logging": {"access": {"enabled": True}}},
+    ],
+    ids=str,
+)
+def test_what_its_settings_want_is_left_to_its_layers(
+    options: Any, service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(OPTIONS, json.dumps({"services": {"traced": {"traffic": {"max_concurrency": 7}}}}))
-    assert is_wanted(service) is True
-    assert excluded(service) == ".*"
+    monkeypatch.setenv(OPTIONS, json.dumps({"services": {"traced": options}}))
+    assert are_asked_for(service)
