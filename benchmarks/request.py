@@ -5,7 +5,6 @@ little as it can. The engine is a fake that takes no time, and the network is le
 """
 
 import argparse
-import asyncio
 import io
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -140,12 +139,8 @@ async def _decode(content: bytes) -> Pixels:
 
 
 async def _watch() -> None:
-    async def never() -> Message:
-        await asyncio.Event().wait()
-        return await _receive()
-
-    with while_connected(never):
-        await asyncio.sleep(0)
+    with while_connected(_receive):
+        pass
 
 
 async def _answer(pictures: int) -> object:
