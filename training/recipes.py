@@ -135,8 +135,8 @@ _FLAGSHIP = Recipe(
 _FLAGSHIP_FAST = replace(_FLAGSHIP, stages=(Stage(8, 256, 0.05),), crop_padding=2, cutout=0, cutmix=0.0)
 # Goes on from a finished flagship (--init), as CutMix leaves it short of what it can fit.
 _FLAGSHIP_FINISH = replace(_FLAGSHIP, stages=(Stage(8, 256, 0.02),), cutmix=0.0)
-# Goes on from a finished flagship-finish (--init) and learns from it and from a finished flagship-fast together
-# (--teacher), which are right more often than each of them and can say what a picture mixed of two shows.
+# Goes on from a finished flagship-finish (--init), taught by it and a finished flagship-fast (--teacher), which can
+# say what a picture mixed of two shows.
 _FLAGSHIP_TAUGHT = replace(
     _FLAGSHIP,
     stages=(Stage(14, 256, 0.04),),
