@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.unit.others import brighter, grey, renamed, smaller
 from tests.unit.runs import interrupt_at_batch, one_thread, pictures
 from training import checkpoint, loop
 from training.checkpoint import CheckpointError
@@ -26,13 +27,6 @@ RECIPE = Recipe(
 )
 # Too slow to move any weight by a thousandth of a thousandth.
 STILL = replace(RECIPE, stages=(Stage(1, 48, 1e-12),), momentum=0.0, weight_decay=0.0)
-
-
-def brighter() -> Dataset:
-    """Other pictures of the same classes, with other statistics."""
-    whole = pictures()
-    train = replace(whole.train, images=whole.train.images // 2 + 127)
-    return replace(whole, name="brighter", train=train)
 
 
 @one_thread()
@@ -114,20 +108,6 @@ def test_the_card_has_a_line_for_every_run_of_the_chain(first: Result, tmp_path:
 
 def test_the_card_of_a_run_of_its_own_tells_of_no_other(first: Result) -> None:
     assert "Begun with" not in (first.path.parent / "card.md").read_text()
-
-
-def renamed(dataset: Dataset) -> Dataset:
-    return replace(dataset, classes=(*dataset.classes[:-1], "zebra"))
-
-
-def smaller(dataset: Dataset) -> Dataset:
-    train, test = (replace(part, images=part.images[:, :18, :18]) for part in (dataset.train, dataset.test))
-    return replace(dataset, train=train, test=test)
-
-
-def grey(dataset: Dataset) -> Dataset:
-    train, test = (replace(part, images=part.images[..., :1]) for part in (dataset.train, dataset.test))
-    return replace(dataset, train=train, test=test)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.unit.others import brighter, grey, renamed, smaller
 from tests.unit.runs import METADATA, interrupt_at_batch, one_thread, pictures
 from tests.unit.trainees import CPU, PLAIN, numbers, run_epochs, split
 from training import ancestry, checkpoint, distillation, loop, networks, run_folder, trainee
@@ -214,26 +215,6 @@ def test_a_teacher_nobody_would_listen_to_is_refused(teacher: Result, tmp_path: 
     with pytest.raises(TrainingError, match=r"learns from no teacher: add, say, --set distillation=0\.5"):
         train(tmp_path / "run", teacher, RECIPE)
     assert not (tmp_path / "run").exists()
-
-
-def renamed(dataset: Dataset) -> Dataset:
-    return replace(dataset, classes=(*dataset.classes[:-1], "zebra"))
-
-
-def smaller(dataset: Dataset) -> Dataset:
-    train, test = (replace(part, images=part.images[:, :18, :18]) for part in (dataset.train, dataset.test))
-    return replace(dataset, train=train, test=test)
-
-
-def brighter() -> Dataset:
-    """Other pictures of the same classes."""
-    whole = pictures()
-    return replace(whole, name="brighter", train=replace(whole.train, images=whole.train.images // 2 + 127))
-
-
-def grey(dataset: Dataset) -> Dataset:
-    train, test = (replace(part, images=part.images[..., :1]) for part in (dataset.train, dataset.test))
-    return replace(dataset, train=train, test=test)
 
 
 @pytest.mark.parametrize(("change", "name"), [(renamed, "classes"), (smaller, "size"), (grey, "channels")])
