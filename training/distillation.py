@@ -29,8 +29,8 @@ def teachers(sources: Sequence[Checkpoint], on: torch.device, layout: torch.memo
 def loss(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
     """How far the probabilities of `logits` are from those of the teachers' logits `wanted`; a scalar.
 
-    Both are float32 [N, K]; the temperature divides both.
-    Its square as a factor keeps the gradients as large as the labels' at any temperature.
+    Both are float32 [N, K]; the temperature divides both, and its square as a factor keeps the gradients as large as
+    the labels' at any temperature.
     """
     ours, theirs = (log_softmax(each.float() / temperature, dim=1) for each in (logits, wanted))
     return kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2

@@ -1,6 +1,6 @@
 """What the scope of a request says, read from it as it is.
 
-Exists for speed: Starlette's `Headers` took 4 % of a worker's time under load, at five headers a request.
+Exists for speed: Starlette's `Headers` took 4 % of a worker's time under 32 clients (AMD EPYC, a sampling profiler).
 """
 
 from starlette.types import Scope
