@@ -56,7 +56,7 @@ def _train(options: argparse.Namespace) -> None:
     recipe = named_recipe(options.recipe).changed(_changes(options))
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
-    start = None if options.init is None else checkpoint.load(options.init)
+    starts = tuple(map(checkpoint.load, options.init))
     teachers = tuple(map(checkpoint.load, options.teacher))
     _refuse_file(options.out)
     with distributed.joined(device.choose_device(options.device)) as (processes, on):
@@ -67,7 +67,7 @@ def _train(options: argparse.Namespace) -> None:
             print(f"{dataset.name}: {len(dataset.train):,} training pictures, {len(dataset.test):,} test ", end="")
             print(f"pictures, {len(dataset.classes)} classes; on {place}", flush=True)
         extras = Extras(
-            start=start,
+            starts=starts,
             teachers=teachers,
             processes=processes,
             compiled=options.compile,

@@ -18,33 +18,53 @@ def teachers(metadata: Metadata) -> list[dict[str, Any]]:
     return list(metadata.provenance.get("teachers", []))
 
 
-def continued(metadata: Metadata, start: Checkpoint) -> Metadata:
-    """`metadata` of a run that begins with the weights of `start`: normalised as they are used to, with the chain.
+def averaged(metadata: Metadata) -> list[dict[str, Any]]:
+    """The runs whose mean weights a run began with, each with the chain of its own; none where it began with one's."""
+    return list(metadata.provenance.get("mean_of", []))
 
-    Raises TrainingError or CheckpointError where the weights do not fit, and TrainingError where the same data set was
-    split in another way: then pictures that the weights were fitted to would be selected on.
+
+def continued(metadata: Metadata, starts: Sequence[Checkpoint]) -> Metadata:
+    """`metadata` of a run that begins with the weights of `starts`, or their mean: normalised as those are used to.
+
+    Its provenance tells the runs before it. Raises TrainingError or CheckpointError where the weights do not fit, and
+    TrainingError where the same data set was split in another way: then pictures that the weights were fitted to would
+    be selected on.
     """
-    source = start.metadata
-    for name in ("network", "arguments", "classes", "size", "channels"):
-        if getattr(source, name) != getattr(metadata, name):
-            found, wanted = getattr(source, name), getattr(metadata, name)
-            raise TrainingError(f"the weights to begin with are for another {name}, {found}; this run has {wanted}")
-    Checkpoint(metadata, start.weights).build_network()
-    told = _lineage(source, metadata)
-    return replace(metadata, mean=source.mean, std=source.std, provenance=metadata.provenance | {"chain": told})
+    first = starts[0].metadata
+    for start in starts:
+        _refuse_other_kind(start.metadata, metadata)
+        if (start.metadata.mean, start.metadata.std) != (first.mean, first.std):
+            raise TrainingError("weights that are used to pictures normalised in different ways have no mean of use")
+        Checkpoint(metadata, start.weights).build_network()
+    if len(starts) == 1:
+        told = {"chain": _lineage(first, metadata)}
+    else:
+        told = {"mean_of": [_nested(start.metadata, metadata) for start in starts]}
+    return replace(metadata, mean=first.mean, std=first.std, provenance=metadata.provenance | told)
 
 
 def taught(metadata: Metadata, sources: Sequence[Checkpoint]) -> Metadata:
     """`metadata` of a run that learns from `sources`, networks for the same pictures; raises TrainingError."""
-    told = []
     for source in (each.metadata for each in sources):
         for name in ("classes", "size", "channels"):
             if getattr(source, name) != getattr(metadata, name):
                 found, wanted = getattr(source, name), getattr(metadata, name)
                 raise TrainingError(f"the teacher is for another {name}, {found}; this run has {wanted}")
-        *before, own = _lineage(source, metadata)
-        told.append(own | ({"chain": before} if before else {}))
+    told = [_nested(source.metadata, metadata) for source in sources]
     return replace(metadata, provenance=metadata.provenance | {"teachers": told})
+
+
+def _refuse_other_kind(source: Metadata, metadata: Metadata) -> None:
+    for name in ("network", "arguments", "classes", "size", "channels"):
+        if getattr(source, name) != getattr(metadata, name):
+            found, wanted = getattr(source, name), getattr(metadata, name)
+            raise TrainingError(f"the weights to begin with are for another {name}, {found}; this run has {wanted}")
+
+
+def _nested(source: Metadata, metadata: Metadata) -> dict[str, Any]:
+    """`source` with the runs before it inside."""
+    *before, own = _lineage(source, metadata)
+    return own | ({"chain": before} if before else {})
 
 
 def _lineage(source: Metadata, metadata: Metadata) -> list[dict[str, Any]]:
@@ -57,9 +77,9 @@ def _lineage(source: Metadata, metadata: Metadata) -> list[dict[str, Any]]:
 
 
 def _family(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A run, its teachers, and the runs that they began with."""
+    """A run, its teachers, and the runs that all of them began with."""
     yield run
-    for other in (*run.get("teachers", []), *run.get("chain", [])):
+    for other in (*run.get("teachers", []), *run.get("chain", []), *run.get("mean_of", [])):
         yield from _family(other)
 
 
@@ -90,5 +110,5 @@ def _told(source: Metadata) -> dict[str, Any]:
         "accuracy": source.accuracy,
         "commit": source.provenance.get("commit"),
         "weights_sha256": source.weights_sha256,
-        **({"teachers": teachers(source)} if teachers(source) else {}),
+        **{name: source.provenance[name] for name in ("teachers", "mean_of") if name in source.provenance},
     }

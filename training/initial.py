@@ -1,4 +1,6 @@
-"""Initial weights other than PyTorch's: a first convolution that whitens patches."""
+"""Initial weights other than PyTorch's: a first convolution that whitens patches, and the mean of other runs'."""
+
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,24 @@ def whiten_first(network: nn.Module, preprocess: Preprocess, images: Tensor) -> 
     both = torch.stack((filters[:count], -filters[:count]), dim=1).flatten(end_dim=1)
     with torch.no_grad():
         first.weight[: 2 * count] = both.view(2 * count, *first.weight.shape[1:]).to(first.weight.dtype)
+
+
+def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of state dicts with the same names and shapes, in float32; whole numbers are those of the first.
+
+    Of networks that were fitted from the same weights on, it is often better than each (Wortsman et al. 2022, "Model
+    soups"). The statistics of its norms are not the mean of theirs: they need some steps of training to settle.
+    """
+
+    def mean(name: str) -> Tensor:
+        tensors = [state[name] for state in states]
+        return (
+            torch.stack([each.float() for each in tensors]).mean(dim=0)
+            if tensors[0].is_floating_point()
+            else tensors[0]
+        )
+
+    return {name: mean(name) for name in states[0]}
 
 
 def first_convolution(network: nn.Module) -> nn.Conv2d:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training import ancestry, checkpoint, device, distributed, epoch, provenance, resume, run_folder, trainee
+from training import ancestry, checkpoint, device, distributed, epoch, initial, provenance, resume, run_folder, trainee
 from training.checkpoint import Checkpoint, Metadata
 from training.data.dataset import Dataset
 from training.data.sources import channel_statistics, hold_out, hold_out_count, limit
@@ -37,7 +37,7 @@ class Result:
 class Extras:
     """What a run may have beside its recipe."""
 
-    start: Checkpoint | None = None  # begin with these weights
+    starts: tuple[Checkpoint, ...] = ()  # begin with these weights, or their mean
     teachers: tuple[Checkpoint, ...] = ()  # learn from these networks too
     processes: Processes = distributed.SINGLE
     compiled: bool = False
@@ -71,7 +71,7 @@ def train(
         metadata,
         parts.fit.images,
         on,
-        weights=extras.start.weights if extras.start else None,
+        weights=initial.mean_weights([start.weights for start in extras.starts]) if extras.starts else None,
         teachers=extras.teachers,
         processes=extras.processes,
         compiled=extras.compiled,
@@ -147,8 +147,8 @@ def _describe(
 
 
 def _with_ancestors(metadata: Metadata, extras: Extras) -> Metadata:
-    if extras.start is not None:
-        metadata = ancestry.continued(metadata, extras.start)
+    if extras.starts:
+        metadata = ancestry.continued(metadata, extras.starts)
     return ancestry.taught(metadata, extras.teachers) if extras.teachers else metadata
 
 

@@ -27,7 +27,9 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     _add_data(command)
     _add_run(command)
     command.add_argument("--size", type=_positive, metavar="N", help="side of a picture (default: the document's)")
-    command.add_argument("--init", type=Path, metavar="CHECKPOINT", help="begin with the weights of another run")
+    command.add_argument(
+        "--init", type=Path, nargs="+", default=[], metavar="CHECKPOINT", help="begin with these weights, or their mean"
+    )
     command.add_argument(
         "--teacher", type=Path, nargs="+", default=[], metavar="CHECKPOINT", help="learn from these too"
     )

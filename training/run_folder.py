@@ -55,7 +55,7 @@ def stage_path(run: Path, number: int, stage: Stage) -> Path:
 def identity(metadata: Metadata) -> dict[str, Any]:
     """What a resumed run must have in common with the run it continues."""
     shared = ("recipe", "seed", "data", "classes", "size", "channels", "mean", "std")
-    begun_with = [run["weights_sha256"] for run in ancestry.chain(metadata)]
+    begun_with = [run["weights_sha256"] for run in (*ancestry.chain(metadata), *ancestry.averaged(metadata))]
     # Only where there is a teacher: states that were written before there were any have no such entry.
     taught_by = sorted(run["weights_sha256"] for run in ancestry.teachers(metadata))
     own = {name: getattr(metadata, name) for name in shared} | {"begun_with": begun_with}

@@ -1,6 +1,6 @@
 """Beginning with another run's weights: what a run takes over, what it refuses, and the chain it tells."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,15 @@ STILL = replace(RECIPE, stages=(Stage(1, 48, 1e-12),), momentum=0.0, weight_deca
 
 @one_thread()
 def train(
-    run: Path, start: Result | None = None, recipe: Recipe = RECIPE, dataset: Dataset | None = None, **options: Any
+    run: Path,
+    start: Result | Sequence[Result] = (),
+    recipe: Recipe = RECIPE,
+    dataset: Dataset | None = None,
+    **options: Any,
 ) -> Result:
-    """Train in `run`, from the weights of `start` where it is given."""
-    extras = Extras(start=None if start is None else checkpoint.load(start.path))
+    """Train in `run`, from the weights of `start`, or their mean where there are several."""
+    starts = (start,) if isinstance(start, Result) else start
+    extras = Extras(starts=tuple(checkpoint.load(each.path) for each in starts))
     return loop.train(recipe, dataset or pictures(), run, on=torch.device("cpu"), extras=extras, **options)
 
 
@@ -180,7 +185,7 @@ def test_a_stopped_run_does_not_go_on_from_other_weights(stopped: Path, tmp_path
 
 def test_a_stopped_run_does_not_go_on_as_one_that_began_by_itself(stopped: Path) -> None:
     with pytest.raises(ResumeError, match="with other settings: begun_with"):
-        train(stopped, None, RECIPE.with_epochs(2), go_on=True)
+        train(stopped, (), RECIPE.with_epochs(2), go_on=True)
 
 
 def test_the_same_pictures_under_another_name_are_known_again(first: Result, tmp_path: Path) -> None:
@@ -201,3 +206,57 @@ def test_an_older_checkpoint_without_digests_is_held_to_name_seed_and_count(firs
     assert train(tmp_path / "same", old).metadata.seed == 0
     with pytest.raises(TrainingError, match="another split, with seed 0"):
         train(tmp_path / "run", old, seed=1)
+
+
+@pytest.fixture(scope="module")
+def second(first: Result, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A run that went on from the first one's weights. Tests only read it."""
+    return train(tmp_path_factory.mktemp("runs") / "second", first)
+
+
+def test_several_weights_to_begin_with_are_averaged_and_one_named_twice_counts_twice(
+    first: Result, second: Result, tmp_path: Path
+) -> None:
+    kept = checkpoint.load(train(tmp_path, (first, second, second), STILL).path).weights
+    one, other = (checkpoint.load(result.path).weights for result in (first, second))
+    for name, weight in kept.items():
+        torch.testing.assert_close(weight, (one[name] + 2 * other[name]) / 3, rtol=0, atol=1e-6)
+
+
+def test_a_run_tells_of_all_whose_mean_it_began_with_and_of_those_before_them(
+    first: Result, second: Result, tmp_path: Path
+) -> None:
+    metadata = train(tmp_path, (first, second)).metadata
+    one, other = metadata.provenance["mean_of"]
+    assert "chain" not in metadata.provenance
+    assert (one["weights_sha256"], "chain" in one) == (first.metadata.weights_sha256, False)
+    assert (other["weights_sha256"], len(other["chain"])) == (second.metadata.weights_sha256, 1)
+    card = (tmp_path / "card.md").read_text()
+    known = [result.metadata.weights_sha256[:12] for result in (first, second, first)]
+    assert [line.split(" of another run")[0] for line in card.splitlines() if "Begun with" in line] == [
+        f"- Begun with the mean of the weights {known[0]}",
+        f"- Begun with the mean of the weights {known[1]}",
+        f"  - Begun with the weights {known[2]}",
+    ]
+
+
+def test_what_follows_a_mean_still_tells_of_it_and_of_its_split(first: Result, second: Result, tmp_path: Path) -> None:
+    mean = train(tmp_path / "mean", (first, second), dataset=brighter(), seed=1)
+    (source,) = told(train(tmp_path / "after", mean, dataset=brighter(), seed=1))
+    assert [run["weights_sha256"] for run in source["mean_of"]] == [
+        result.metadata.weights_sha256 for result in (first, second)
+    ]
+    with pytest.raises(TrainingError, match="these pictures of synthetic in another split"):
+        train(tmp_path / "back", mean, seed=1)
+
+
+def test_a_mean_of_weights_for_pictures_normalised_otherwise_is_refused(first: Result, tmp_path: Path) -> None:
+    other = train(tmp_path / "other", dataset=brighter())
+    with pytest.raises(TrainingError, match="normalised in different ways have no mean"):
+        train(tmp_path / "run", (first, other))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stopped_run_does_not_go_on_from_the_mean_with_others(stopped: Path, first: Result, second: Result) -> None:
+    with pytest.raises(ResumeError, match="with other settings: begun_with"):
+        train(stopped, (first, second), RECIPE.with_epochs(2), go_on=True)

@@ -134,7 +134,7 @@ def train(
     **options: Any,
 ) -> Result:
     first, second = (None if result is None else checkpoint.load(result.path) for result in (start, teacher))
-    extras = Extras(start=first, teachers=(second,) if second else ())
+    extras = Extras(starts=(first,) if first else (), teachers=(second,) if second else ())
     return loop.train(recipe, dataset or pictures(), run, on=CPU, extras=extras, **options)
 
 

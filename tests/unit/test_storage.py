@@ -134,7 +134,7 @@ def test_a_run_that_begins_with_stored_weights_trains_in_float32(half_run: Resul
     start = checkpoint.load(half_run.path)
     begun = trainee.build(STILL, start.metadata, pictures().train.images, torch.device("cpu"), weights=start.weights)
     assert {parameter.dtype for parameter in begun.network.parameters()} == {torch.float32}
-    continued = quick_train(tmp_path, STILL, extras=Extras(start=start))
+    continued = quick_train(tmp_path, STILL, extras=Extras(starts=(start,)))
     found = checkpoint.load(run_folder.checkpoint_path(tmp_path)).weights
     for name, parameter in begun.network.named_parameters():
         torch.testing.assert_close(found[name], parameter.detach(), rtol=0, atol=1e-9)

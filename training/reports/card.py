@@ -1,8 +1,8 @@
 """The model card in Markdown, written from a checkpoint's own figures."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from training import ancestry
 from training.checkpoint import Metadata
 from training.recipe import Recipe, from_mapping
 from training.reports import findings
@@ -81,15 +81,15 @@ def _flagged(metadata: Metadata) -> str:
 
 def _ancestors(metadata: Metadata) -> list[str]:
     """Lines of the runs whose weights this one began with, the first one first, and of those that taught it."""
-    return _related(ancestry.chain(metadata), ancestry.teachers(metadata))
+    return _related(metadata.provenance)
 
 
-def _related(chain: list[dict[str, Any]], teachers: list[dict[str, Any]], depth: int = 0) -> list[str]:
+def _related(provenance: Mapping[str, Any], depth: int = 0) -> list[str]:
     lines = []
-    for told, runs in (("Begun with", chain), ("Taught by", teachers)):
-        for run in runs:
+    for name, told in (("chain", "Begun with"), ("mean_of", "Begun with the mean of"), ("teachers", "Taught by")):
+        for run in provenance.get(name, []):
             lines.append(f"{'  ' * depth}- {told} {_run(run)}.")
-            lines += _related(run.get("chain", []), run.get("teachers", []), depth + 1)
+            lines += _related(run, depth + 1)
     return lines
 
 
