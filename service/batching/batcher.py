@@ -108,6 +108,11 @@ class Batcher:
         finally:
             del request  # an error would hold itself by this frame, and with it all it came from
 
+    def require_room(self, pictures: int) -> None:
+        """Raise QueueFull where others that wait leave no room for so many; before they are decoded, for a start."""
+        if self._line.pictures and self._line.pictures + pictures > self._limits.max_queue:
+            raise QueueFull(self._retry_after())
+
     async def close(self, grace: float) -> None:
         """Refuse new requests, give the others `grace` seconds, fail those that still wait then with Closed.
 
@@ -134,8 +139,7 @@ class Batcher:
             raise ValueError(f"pictures must be {wanted}, not {pictures.dtype} of {pictures.shape}")
         if len(pictures) > self._limits.max_queue:
             raise RequestTooLarge(f"{len(pictures)} pictures are more than the {self._limits.max_queue} that may wait")
-        if self._line.pictures + len(pictures) > self._limits.max_queue:
-            raise QueueFull(self._retry_after())
+        self.require_room(len(pictures))
 
     def _retry_after(self) -> float:
         """See QueueFull."""

@@ -35,6 +35,7 @@ async def classify(
     These are as in `Ran`, and none where no picture is good. `deadline` is a time of the monotonic clock, after which
     nothing of it is begun. Raises DeadlineExceeded and what `Batcher.submit` raises.
     """
+    serving.batcher.require_room(len(uploads))  # else they would be decoded for nothing
     decoded = await _decoded(uploads, serving, deadline)
     pictures = good(decoded)
     outputs, engines = await serving.batcher.submit(_together(pictures), deadline) if pictures else (None, ())

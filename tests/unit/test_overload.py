@@ -67,6 +67,21 @@ def test_a_full_queue_is_refused_at_once_with_a_time_to_try_again() -> None:
     assert refused.json()["detail"] == "too many pictures wait for the engine; try again in 1.0 s"
 
 
+def test_nothing_is_decoded_for_a_full_queue() -> None:
+    async def test(_: HeldEngine, post: Post, app: Starlette) -> tuple[str, str]:
+        post(2)
+        await waiting(app, 1)
+        before = app.state.serving.metrics.text().decode()
+        await post(3)
+        return before, app.state.serving.metrics.text().decode()
+
+    counts = [
+        next(line for line in text.splitlines() if line.startswith("alexnet_decode_seconds_count"))
+        for text in held(test, max_batch=1, max_queue=1)
+    ]
+    assert counts[0] == counts[1] == 'alexnet_decode_seconds_count{worker="1"} 2.0'
+
+
 def test_a_request_whose_deadline_passes_while_it_waits_is_refused_and_never_run() -> None:
     async def test(engine: HeldEngine, post: Post, _: Starlette) -> tuple[httpx.Response, list[int]]:
         return await post(2), engine.batches
