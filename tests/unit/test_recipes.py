@@ -97,7 +97,7 @@ DOCUMENTED = sorted(NETWORKS)
 
 
 def test_an_unknown_recipe_is_refused_with_the_valid_names() -> None:
-    valid = "alexnet-bn, compact, flagship, flagship-fast, flagship-finish, flagship-taught, s0, s1, "
+    valid = "alexnet-bn, compact, flagship, flagship-fast, flagship-finish, flagship-mean, flagship-taught, s0, s1, "
     with pytest.raises(RecipeError, match=f"unknown recipe 'alexnet'; there are: {valid}"):
         named_recipe("alexnet")
 
@@ -117,6 +117,7 @@ def test_the_named_recipes_are_ours_and_those_of_the_documents() -> None:
             "flagship",
             "flagship-fast",
             "flagship-finish",
+            "flagship-mean",
             "flagship-taught",
             *DOCUMENTED,
         ]
@@ -133,6 +134,12 @@ def test_the_flagship_is_finished_as_the_same_network_without_cutmix() -> None:
     flagship, finish = named_recipe("flagship"), named_recipe("flagship-finish")
     assert (finish.network, finish.arguments) == (flagship.network, flagship.arguments)
     assert (flagship.cutmix, finish.cutmix) == (0.5, 0.0)
+
+
+def test_a_mean_of_flagships_is_that_network_at_a_rate_that_moves_nothing() -> None:
+    flagship, mean = named_recipe("flagship"), named_recipe("flagship-mean")
+    assert (mean.network, mean.arguments) == (flagship.network, flagship.arguments)
+    assert [stage.learning_rate < 1e-3 * flagship.stages[0].learning_rate for stage in mean.stages] == [True]
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
