@@ -1,17 +1,15 @@
 """Table and picture of a run, from its record alone, so that anybody can make them again from the JSON file."""
 
-import io
 import math
 import shlex
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from benchmarks.serving.contenders import CONTENDERS
 from benchmarks.serving.loads import CLIENTS, LOADS, PICTURES, Load
 from benchmarks.serving.summary import Result, Target, errors, median, targets
+from training.reports.canvas import canvas, png
 
 COLOURS = {"ours": "#0b6e99", "bentoml": "#d1495b", "litserve": "#edae49", "starlette": "#66a182"}
 FIGURES = ("images_per_second", "p50_ms", "p95_ms", "p99_ms", "cpu_ms_a_picture", "generator_cpu")
@@ -42,15 +40,12 @@ _START_HEAD = ("| server | to ready, s | largest process, MiB | all, MiB | torch
 
 def picture(result: Result) -> bytes:
     """The result as a PNG picture: latency against throughput of the closed loops, a line for each server."""
-    figure = Figure(figsize=(11, 4.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(11, 4.6, dpi=110)
     figure.suptitle(_title(result), x=0.01, ha="left", fontsize=12, fontweight="bold")
     for axes, pictures in zip(figure.subplots(1, len(PICTURES)), PICTURES, strict=True):
         _draw(axes, result, pictures)
     figure.supxlabel(_circumstances(result), x=0.01, ha="left", fontsize=7, color="#555555")
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+    return png(figure)
 
 
 def _draw(axes: Axes, result: Result, pictures: int) -> None:

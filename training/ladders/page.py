@@ -1,17 +1,16 @@
 """Table and picture of a ladder, from its result alone, so that anybody can make them again from the JSON file."""
 
-import io
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+from training.reports.canvas import BLUE, canvas, png
 
 FEW_EPOCHS = 2
-OURS, DOCUMENT = "#0b6e99", "#d1495b"
+OURS, DOCUMENT = BLUE, "#d1495b"
 Result = Mapping[str, Any]
 Rung = Mapping[str, Any]
 
@@ -41,8 +40,7 @@ def picture(result: Result) -> bytes:
     """The result as a PNG picture: accuracy by rung beside the document's, loss and accuracy over the epochs."""
     rungs = [rung for rung in result["rungs"] if "history" in rung]
     height = 3.4 + 0.28 * len(rungs)
-    figure = Figure(figsize=(12, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(12, height, dpi=110)
     figure.suptitle(f"{result['title']}\n", x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.text(0.01, 1 - 0.32 / height, _circumstances(result), fontsize=8, color="#555555", va="top")
     bars, loss, share = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
@@ -67,9 +65,7 @@ def picture(result: Result) -> bytes:
     for axes in (bars, loss, share):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+    return png(figure)
 
 
 def _losses(history: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:

@@ -6,25 +6,24 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from training.calibration import Bin, Calibration, calibration_error
+from training.reports.canvas import BLUE, GREY, canvas, png
 from training.resume import Epoch
 
 GRID = 36  # pictures
 TILE = 96  # pixels at which a picture of a grid is shown
 CAPTION = 28
-GREY, BLUE, PALE_BLUE, PALE_RED = "#8a8f98", "#0b6e99", "#7fb9d1", "#eab0a4"
+PALE_BLUE, PALE_RED = "#7fb9d1", "#eab0a4"
 # More classes cannot be read on a picture's edge.
 MOST_CLASSES_NAMED = 60
 
 
 def curves(history: Sequence[Epoch]) -> bytes:
     """Loss and accuracy over the epochs."""
-    figure = _figure(9, 3.6)
+    figure = canvas(9, 3.6)
     loss, share = figure.subplots(1, 2)
     epochs = [epoch["epoch"] for epoch in history]
     for part, colour in (("train", GREY), ("validation", BLUE)):
@@ -38,14 +37,14 @@ def curves(history: Sequence[Epoch]) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def confusion(counts: Tensor, classes: Sequence[str]) -> bytes:
     """A confusion matrix int64 [K, K]: rows the true classes, columns the answers, shaded by the share of the row."""
     number = len(classes)
     side = min(max(4.0, 0.55 * number), 24.0)
-    figure = _figure(side + 1.5, side + 0.5)
+    figure = canvas(side + 1.5, side + 0.5)
     axes = figure.subplots()
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
@@ -60,12 +59,12 @@ def confusion(counts: Tensor, classes: Sequence[str]) -> bytes:
             colour = "white" if shares[row, column] > 0.5 else "black"
             count = str(int(counts[row, column]))
             axes.text(column, row, count, ha="center", va="center", fontsize=7, color=colour)
-    return _png(figure)
+    return png(figure)
 
 
 def reliability(found: Calibration) -> bytes:
     """Share of right answers by confidence before and after the temperature, over how many pictures have which."""
-    figure = _figure(9, 5)
+    figure = canvas(9, 5)
     axes = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.4, 1), gridspec_kw={"wspace": 0.06})
     titles = ("as the network gives them", f"at temperature {found.temperature:.2f}")
     for column, (title, bins) in enumerate(zip(titles, (found.before, found.after), strict=True)):
@@ -76,7 +75,7 @@ def reliability(found: Calibration) -> bytes:
     axes[0, 0].set_ylabel("right answers in %")
     axes[1, 0].set_ylabel("pictures in %")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def _draw_bins(shares: Axes, counts: Axes, bins: Sequence[Bin]) -> None:
@@ -130,16 +129,4 @@ def grid(images: Tensor, captions: Sequence[str] | None = None, *, empty: str = 
             pen.multiline_text((left + 3, top + TILE - 1), captions[number], fill="black", font_size=10, spacing=1)
     content = io.BytesIO()
     sheet.save(content, format="PNG")
-    return content.getvalue()
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
