@@ -55,11 +55,12 @@ def stage_path(run: Path, number: int, stage: Stage) -> Path:
 def identity(metadata: Metadata) -> dict[str, Any]:
     """What a resumed run must have in common with the run it continues."""
     shared = ("recipe", "seed", "data", "classes", "size", "channels", "mean", "std")
-    begun_with = [run["weights_sha256"] for run in (*ancestry.chain(metadata), *ancestry.averaged(metadata))]
-    # Only where there is a teacher: states that were written before there were any have no such entry.
+    own = {name: getattr(metadata, name) for name in shared}
+    own["begun_with"] = [run["weights_sha256"] for run in ancestry.chain(metadata)]
+    # Only where there is one: states that were written before there were any have no such entries.
+    mean_of = [run["weights_sha256"] for run in ancestry.averaged(metadata)]
     taught_by = sorted(run["weights_sha256"] for run in ancestry.teachers(metadata))
-    own = {name: getattr(metadata, name) for name in shared} | {"begun_with": begun_with}
-    return own | ({"taught_by": taught_by} if taught_by else {})
+    return own | ({"mean_of": mean_of} if mean_of else {}) | ({"taught_by": taught_by} if taught_by else {})
 
 
 def save_epoch(run: Path, metadata: Metadata, trainee: Trainee, history: list[Epoch]) -> None:

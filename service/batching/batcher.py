@@ -109,8 +109,11 @@ class Batcher:
             del request  # an error would hold itself by this frame, and with it all it came from
 
     def require_room(self, pictures: int) -> None:
-        """Raise QueueFull where others that wait leave no room for so many; before they are decoded, for a start."""
-        if self._line.pictures and self._line.pictures + pictures > self._limits.max_queue:
+        """Raise QueueFull where others that wait leave no room for so many; before they are decoded, for a start.
+
+        More than may ever wait are not refused so, as trying again is of no use.
+        """
+        if pictures <= self._limits.max_queue < self._line.pictures + pictures:
             raise QueueFull(self._retry_after())
 
     async def close(self, grace: float) -> None:

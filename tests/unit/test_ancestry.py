@@ -10,7 +10,7 @@ import torch
 
 from tests.unit.others import brighter, grey, renamed, smaller
 from tests.unit.runs import interrupt_at_batch, one_thread, pictures
-from training import checkpoint, loop
+from training import ancestry, checkpoint, loop, run_folder
 from training.checkpoint import CheckpointError
 from training.data.dataset import Dataset
 from training.epoch import TrainingError
@@ -258,5 +258,16 @@ def test_a_mean_of_weights_for_pictures_normalised_otherwise_is_refused(first: R
 
 
 def test_a_stopped_run_does_not_go_on_from_the_mean_with_others(stopped: Path, first: Result, second: Result) -> None:
-    with pytest.raises(ResumeError, match="with other settings: begun_with"):
+    with pytest.raises(ResumeError, match="with other settings: begun_with, mean_of"):
         train(stopped, (first, second), RECIPE.with_epochs(2), go_on=True)
+
+
+def test_a_run_from_the_end_of_a_chain_is_another_than_one_from_the_mean_of_the_same_runs(
+    first: Result, second: Result
+) -> None:
+    one, other = (checkpoint.load(result.path) for result in (first, second))
+    chained, mean = (
+        run_folder.identity(ancestry.continued(replace(first.metadata, provenance={}), starts))
+        for starts in ([other], [one, other])
+    )
+    assert chained != mean

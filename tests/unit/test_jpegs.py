@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -58,6 +59,32 @@ def test_a_damaged_jpeg_is_borne_or_refused_as_pillow_does(seed: int, data: st.D
         refusal(damaged)
     else:
         np.testing.assert_array_equal(decoded(damaged), expected)
+
+
+@pytest.mark.parametrize("side", [SIZE, 3 * SIZE])
+def test_colours_at_a_quarter_of_the_height_are_decoded_as_training_would(side: int) -> None:
+    content = bytearray(encoded(quarters().resize((side, side)), "JPEG", subsampling=0))
+    first_sampling = content.index(b"\xff\xc0") + 11
+    # The whole picture of 4:4:4 then is too much of 4:4:1, which Pillow bears.
+    content[first_sampling] = 0x14
+    with Image.open(io.BytesIO(content)) as image:
+        np.testing.assert_array_equal(decoded(bytes(content)), to_pixels(image, SIZE, 3))
+
+
+@pytest.mark.parametrize(
+    "cut_short",
+    [
+        b"\xff\xe0\x00\x07JFIF\x00",
+        b"\xff\xe2\x00\x0eICC_PROFILE\x00",
+        b"\xff\xed\x00\x16Photoshop 3.0\x008BIM\x03\xed",
+        b"\xff\xee\x00\x07Adobe",
+        b"\xff\x01",
+    ],
+)
+def test_what_pillow_cannot_read_of_a_header_is_refused_whatever_the_size(cut_short: bytes) -> None:
+    for side in (SIZE, SIZE + 1):
+        whole = encoded(quarters().resize((side, side)), "JPEG")
+        assert refusal(whole[:2] + cut_short + whole[2:]).startswith("this is not a picture")
 
 
 def test_a_jpeg_of_the_right_size_is_turned_as_its_exif_says() -> None:

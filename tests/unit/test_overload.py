@@ -82,6 +82,19 @@ def test_nothing_is_decoded_for_a_full_queue() -> None:
     assert counts[0] == counts[1] == 'alexnet_decode_seconds_count{worker="1"} 2.0'
 
 
+def test_more_pictures_than_may_ever_wait_are_not_told_to_try_again_while_others_wait() -> None:
+    async def test(_: HeldEngine, post: Post, app: Starlette) -> httpx.Response:
+        post(2)
+        await waiting(app, 1)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            return await client.post("/classify", files=images(png(3), png(4)))
+
+    refused = held(test, max_batch=1, max_queue=1)
+    assert refused.status_code == 413
+    assert "retry-after" not in refused.headers
+    assert "2 pictures are more than the 1 that may wait" in refused.json()["detail"]
+
+
 def test_a_request_whose_deadline_passes_while_it_waits_is_refused_and_never_run() -> None:
     async def test(engine: HeldEngine, post: Post, _: Starlette) -> tuple[httpx.Response, list[int]]:
         return await post(2), engine.batches
