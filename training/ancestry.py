@@ -1,11 +1,14 @@
 """Starting from another run's weights, or learning from them: what must agree, and what the new checkpoint tells."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from training.checkpoint import Checkpoint, Metadata
 from training.epoch import TrainingError
+
+# What a run may have others for: one after the other, of equal rank, beside the labels.
+KINDS = ("chain", "mean_of", "teachers")
 
 
 def chain(metadata: Metadata) -> list[dict[str, Any]]:
@@ -40,7 +43,7 @@ def continued(metadata: Metadata, starts: Sequence[Checkpoint]) -> Metadata:
         told = {"chain": _lineage(first, metadata)}
     else:
         told = {"mean_of": [_nested(start.metadata, metadata) for start in starts]}
-    return replace(metadata, mean=first.mean, std=first.std, provenance=metadata.provenance | told)
+    return replace(metadata, mean=first.mean, std=first.std, provenance=_told_once(metadata.provenance | told))
 
 
 def taught(metadata: Metadata, sources: Sequence[Checkpoint]) -> Metadata:
@@ -51,7 +54,7 @@ def taught(metadata: Metadata, sources: Sequence[Checkpoint]) -> Metadata:
                 found, wanted = getattr(source, name), getattr(metadata, name)
                 raise TrainingError(f"the teacher is for another {name}, {found}; this run has {wanted}")
     told = [_nested(source.metadata, metadata) for source in sources]
-    return replace(metadata, provenance=metadata.provenance | {"teachers": told})
+    return replace(metadata, provenance=_told_once(metadata.provenance | {"teachers": told}))
 
 
 def _refuse_other_kind(source: Metadata, metadata: Metadata) -> None:
@@ -70,17 +73,43 @@ def _nested(source: Metadata, metadata: Metadata) -> dict[str, Any]:
 def _lineage(source: Metadata, metadata: Metadata) -> list[dict[str, Any]]:
     """The runs before `source` and itself, all of which `metadata`'s run may have as ancestors."""
     told = [*chain(source), _told(source)]
-    for run in told:
-        for known in _family(run):
-            _refuse_other_split(known, metadata)
+    for known in _family({"chain": told}):
+        _refuse_other_split(known, metadata)
     return told
 
 
-def _family(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A run, its teachers, and the runs that all of them began with."""
-    yield run
-    for other in (*run.get("teachers", []), *run.get("chain", []), *run.get("mean_of", [])):
-        yield from _family(other)
+def _family(provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The runs before a run, wherever they are told in full."""
+    for kind in KINDS:
+        for run in provenance.get(kind, []):
+            if not is_mention(run):
+                yield run
+            yield from _family(run)
+
+
+def is_mention(run: dict[str, Any]) -> bool:
+    """Whether a run is named by its weights alone, as it is told elsewhere in the same provenance."""
+    return "data" not in run
+
+
+def _told_once(provenance: dict[str, Any]) -> dict[str, Any]:
+    """The same with each run told where it comes first, and mentioned where it comes again: families share many."""
+    # The first telling counts where there are several.
+    known = {run["weights_sha256"]: run for run in reversed(list(_family(provenance)))}
+    told: set[str] = set()
+
+    def shortened(run: dict[str, Any]) -> dict[str, Any]:
+        name = run["weights_sha256"]
+        if name in told:
+            return {"weights_sha256": name}
+        told.add(name)
+        return _with_each(known[name], shortened)
+
+    return _with_each(provenance, shortened)
+
+
+def _with_each(run: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    return run | {kind: [change(each) for each in run[kind]] for kind in KINDS if kind in run}
 
 
 def _refuse_other_split(run: dict[str, Any], metadata: Metadata) -> None:

@@ -1,5 +1,6 @@
 """Beginning with another run's weights: what a run takes over, what it refuses, and the chain it tells."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_the_card_has_a_line_for_every_run_of_the_chain(first: Result, tmp_path:
     second = train(tmp_path / "second", first)
     card = (train(tmp_path / "third", second).path.parent / "card.md").read_text()
     assert [line for line in card.splitlines() if line.startswith("- Begun with")] == [
-        f"- Begun with the weights {result.metadata.weights_sha256[:12]} of another run: `simple-cnn`, 1 epochs on 96 "
+        f"- Begun with the weights {result.metadata.weights_sha256[:12]} of another run: `simple-cnn`, 1 epoch on 96 "
         f"pictures of `synthetic`, seed 0, validation accuracy {result.metadata.accuracy['validation']:.2%}, "
         f"commit {result.metadata.provenance['commit'] or 'unknown'}."
         for result in (first, second)
@@ -229,15 +230,37 @@ def test_a_run_tells_of_all_whose_mean_it_began_with_and_of_those_before_them(
     metadata = train(tmp_path, (first, second)).metadata
     one, other = metadata.provenance["mean_of"]
     assert "chain" not in metadata.provenance
-    assert (one["weights_sha256"], "chain" in one) == (first.metadata.weights_sha256, False)
-    assert (other["weights_sha256"], len(other["chain"])) == (second.metadata.weights_sha256, 1)
+    assert one["weights_sha256"] == first.metadata.weights_sha256
+    assert other["weights_sha256"] == second.metadata.weights_sha256
+    assert other["chain"] == [{"weights_sha256": first.metadata.weights_sha256}]
     card = (tmp_path / "card.md").read_text()
     known = [result.metadata.weights_sha256[:12] for result in (first, second, first)]
     assert [line.split(" of another run")[0] for line in card.splitlines() if "Begun with" in line] == [
         f"- Begun with the mean of the weights {known[0]}",
         f"- Begun with the mean of the weights {known[1]}",
-        f"  - Begun with the weights {known[2]}",
+        f"  - Begun with the weights {known[2]}, which are told of above.",
     ]
+
+
+def test_a_run_is_told_in_full_once_however_many_of_the_others_had_it(
+    first: Result, second: Result, tmp_path: Path
+) -> None:
+    mean = train(tmp_path / "mean", (second, first, second))
+    provenance = train(tmp_path / "mean-of-means", (mean, second, mean)).metadata.provenance
+    text = json.dumps(provenance)
+    for result in (first, second, mean):
+        assert text.count(f'"weights_sha256": "{result.metadata.weights_sha256}"') > 1
+    assert text.count('"recipe"') == 3
+    names = [result.metadata.weights_sha256 for result in (mean, second, mean)]
+    assert [run["weights_sha256"] for run in provenance["mean_of"]] == names
+    assert provenance["mean_of"][2] == {"weights_sha256": names[2]}
+
+
+def test_what_is_only_mentioned_is_held_to_its_split_too(first: Result, second: Result, tmp_path: Path) -> None:
+    mean = train(tmp_path / "mean", (second, first), dataset=brighter(), seed=1)
+    again = train(tmp_path / "again", (mean, mean), dataset=brighter(), seed=1)
+    with pytest.raises(TrainingError, match="these pictures of synthetic in another split"):
+        train(tmp_path / "back", again, seed=1)
 
 
 def test_what_follows_a_mean_still_tells_of_it_and_of_its_split(first: Result, second: Result, tmp_path: Path) -> None:

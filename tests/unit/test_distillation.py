@@ -158,7 +158,9 @@ def test_a_run_tells_who_taught_it(teacher: Result, learner: Result) -> None:
 
 def test_the_card_names_the_teacher_and_its_share(teacher: Result, learner: Result) -> None:
     card = (learner.path.parent / "card.md").read_text()
-    assert f"- Taught by the weights {teacher.metadata.weights_sha256[:12]} of another run: `compact`, 1 epochs" in card
+    assert (
+        f"- Taught by the weights {teacher.metadata.weights_sha256[:12]} of another run: `compact`, 1 epoch on" in card
+    )
     assert "50% of the loss from teachers, at temperature 2" in card
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from training import ancestry
 from training.checkpoint import Metadata
 from training.recipe import Recipe, from_mapping
 from training.reports import findings
@@ -51,7 +52,7 @@ def _accuracy(metadata: Metadata) -> list[str]:
 def _making(metadata: Metadata) -> list[str]:
     data, recipe = metadata.data, from_mapping(metadata.recipe)
     stages = "; ".join(
-        f"{stage.epochs} epochs, batches of {stage.batch_size}, learning rate {stage.learning_rate}"
+        f"{_epochs(stage.epochs)}, batches of {stage.batch_size}, learning rate {stage.learning_rate}"
         for stage in recipe.stages
     )
     minutes = training_seconds(metadata) / 60
@@ -63,7 +64,7 @@ def _making(metadata: Metadata) -> list[str]:
         f"standard deviation {metadata.std}.",
         f"- Recipe: {_optimisation(recipe)}; {stages}.",
         f"- Augmentation: {_augmentation(recipe)}.",
-        f"- {len(metadata.history)} epochs in {minutes:.0f} minutes on {metadata.provenance['device']}; the weights "
+        f"- {_epochs(len(metadata.history))} in {minutes:.0f} minutes on {metadata.provenance['device']}; the weights "
         f"are those of epoch {best_epoch(metadata.history)['epoch']:.0f}. Seed {metadata.seed}.",
         *_ancestors(metadata),
         f"- Code: commit {metadata.provenance['commit'] or 'unknown'}; "
@@ -86,19 +87,26 @@ def _ancestors(metadata: Metadata) -> list[str]:
 
 def _related(provenance: Mapping[str, Any], depth: int = 0) -> list[str]:
     lines = []
-    for name, told in (("chain", "Begun with"), ("mean_of", "Begun with the mean of"), ("teachers", "Taught by")):
-        for run in provenance.get(name, []):
+    for kind, told in (("chain", "Begun with"), ("mean_of", "Begun with the mean of"), ("teachers", "Taught by")):
+        for run in provenance.get(kind, []):
             lines.append(f"{'  ' * depth}- {told} {_run(run)}.")
             lines += _related(run, depth + 1)
     return lines
 
 
 def _run(run: dict[str, Any]) -> str:
+    weights = f"the weights {run['weights_sha256'][:12]}"
+    if ancestry.is_mention(run):
+        return f"{weights}, which are told of above"
     return (
-        f"the weights {run['weights_sha256'][:12]} of another run: `{run['network']}`, {run['epochs']} "
-        f"epochs on {run['data']['fit']:,} pictures of `{run['data']['name']}`, seed {run['seed']}, validation "
-        f"accuracy {run['accuracy']['validation']:.2%}, commit {run['commit'] or 'unknown'}"
+        f"{weights} of another run: `{run['network']}`, {_epochs(run['epochs'])} on {run['data']['fit']:,} pictures of "
+        f"`{run['data']['name']}`, seed {run['seed']}, validation accuracy {run['accuracy']['validation']:.2%}, "
+        f"commit {run['commit'] or 'unknown'}"
     )
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def _optimisation(recipe: Recipe) -> str:
