@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import chain
 from benchmarks.serving import page as serving
 from benchmarks.serving.record import FORMAT_VERSION as SERVING_VERSION
 from tests.conftest import ROOT
@@ -45,6 +46,12 @@ def test_a_committed_picture_is_made_from_its_figures(path: Path) -> None:
     committed, made = pixels(path.with_suffix(".png").read_bytes()), pixels(PAGES[path].picture(result(path)))
     assert committed.shape == made.shape
     # Another FreeType shades the edges of letters otherwise; a point that moves by one pixel changes more than that.
+    assert np.abs(committed - made).mean() < 0.5
+
+
+def test_the_picture_of_the_shipped_model_s_runs_is_made_from_their_epochs() -> None:
+    committed, made = pixels(chain.PICTURE.read_bytes()), pixels(chain.picture())
+    assert committed.shape == made.shape
     assert np.abs(committed - made).mean() < 0.5
 
 
