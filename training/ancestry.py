@@ -7,7 +7,7 @@ from typing import Any
 from training.checkpoint import Checkpoint, Metadata
 from training.epoch import TrainingError
 
-# What a run may have others for: one after the other, of equal rank, beside the labels.
+# Where a run tells of others: whose weights it began with, whose mean that was, and who taught it.
 KINDS = ("chain", "mean_of", "teachers")
 
 
