@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import ModelProto, NodeProto
@@ -98,10 +97,14 @@ def to_fp16(model: ModelProto) -> ModelProto:
     return converted
 
 
-def ends(model: ModelProto) -> list[str]:
-    """The names of the first and the last layer with weights."""
-    layers: list[Any] = [node for node in model.graph.node if node.op_type in WEIGHTED]
-    return [_name(layers[0]), _name(layers[-1])]
+def float_layers(model: ModelProto) -> list[list[str]]:
+    """Which layers with weights may stay float32, step by step: the first and the last one, and the second one too.
+
+    The first ones see the picture itself, whose errors all others pass on; the last one makes the logits.
+    """
+    first, *others = [_name(node) for node in model.graph.node if node.op_type in WEIGHTED]
+    ends = [first, others[-1]]
+    return [ends, [*ends, others[0]]]
 
 
 def _name(node: NodeProto) -> str:

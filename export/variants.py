@@ -1,29 +1,24 @@
-"""The variants of a checkpoint's graph: made, the best int8 chosen by accuracy, and told in bundle.json."""
+"""The variants of a checkpoint's graph: made, judged for speed, and told in bundle.json."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto
 
-from export import graph, half, onnxfile, parity, providers, runtimes, smaller, speed
+from export import graph, half, int8, onnxfile, parity, providers, runtimes, smaller, speed
 from export.bundle import FILES, SELFCHECK_LIMIT, Outputs
 from export.parity import Pictures
 from export.verdicts import ParityReport
 from training.checkpoint import Checkpoint
 from training.pixels import Pixels
 
-CALIBRATION = 512  # training pictures, of which the ranges of activations are taken
-# An int8 graph that loses more than this on training pictures may keep its first and last layer in float.
-FLOAT_ENDS_FROM = 0.001
 NO_TRAINING_PICTURES = "it is calibrated on training pictures, and there were none (--data-dir)"
 SPEED_BATCH, SPEED_ROUNDS, SPEED_SECONDS = 64, 3, 0.2
 # fp16 is for GPUs: ONNX Runtime's CPU provider computes it in fp32, between casts. int8 is for processors.
 CANDIDATES = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16"), "openvino": ("fp32", "int8")}
-Finish = Callable[[ModelProto], bytes]
 
 
 @dataclass(frozen=True)
@@ -33,17 +28,6 @@ class Made:
     graphs: dict[str, bytes]
     left_out: dict[str, str] = field(default_factory=dict)
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Tried:
-    """An int8 graph, how it was made, and in 0..1 how often it is right and how often it says what fp32 does."""
-
-    model: bytes
-    method: str
-    floating: list[str]
-    right: float
-    same: float
 
 
 def make(source: Checkpoint, sha256: str, training: Pictures | None, *, shown: bool = False) -> Made:
@@ -63,43 +47,10 @@ def make(source: Checkpoint, sha256: str, training: Pictures | None, *, shown: b
     if training is None:
         made.left_out["int8"] = NO_TRAINING_PICTURES
     else:
-        made.graphs["int8"], made.details["int8"] = quantised(plain, finish, training, shown=shown)
+        made.graphs["int8"], made.details["int8"] = int8.chosen(plain, finish, training, shown=shown)
     for model in made.graphs.values():
         onnxfile.require_classes(model, meta.classes)
     return made
-
-
-def quantised(
-    plain: ModelProto, finish: Finish, training: Pictures, *, shown: bool = False
-) -> tuple[bytes, dict[str, Any]]:
-    """The int8 graph that is right most often on labelled `training` pictures, and how it was chosen.
-
-    Ranges are taken from some of the pictures, and the calibration method is chosen on the others.
-    """
-    assert training.labels is not None
-    count = min(CALIBRATION, len(training.images) // 2)
-    calibration, asked, truth = training.images[:count], training.images[count:], training.labels[count:]
-    expected = _outputs(finish(plain), asked)
-    reference = _share(expected, truth)
-
-    def tried(method: str, floating: Sequence[str] = ()) -> _Tried:
-        model = finish(smaller.to_int8(plain, calibration, method, floating))
-        found = _outputs(model, asked)
-        same = _share(found, expected.logits.argmax(axis=1))
-        return _Tried(model, method, list(floating), _share(found, truth), same)
-
-    each = []
-    total = len(smaller.METHODS) * len(training.images)
-    with parity.progress("int8 by each method", total, shown) as bar:
-        for method in smaller.METHODS:
-            each.append(tried(method))
-            bar.update(len(training.images))
-    best = max(each, key=lambda one: one.right)
-    if reference - best.right > FLOAT_ENDS_FROM:
-        best = max(best, tried(best.method, smaller.ends(plain)), key=lambda one: (one.right, one.same))
-    chosen_on = {"pictures": len(asked), "fp32": reference, **{one.method: one.right for one in each}}
-    told = {"method": best.method, "pictures": count, "accuracy": chosen_on, "float_layers": best.floating}
-    return best.model, {"calibration": told}
 
 
 def described(made: Made, report: ParityReport, checked: Pixels, expected: Outputs) -> dict[str, Any]:
@@ -152,11 +103,3 @@ def _limit(model: bytes, checked: Pixels, expected: Outputs) -> float:
     found = runtimes.onnx_runner(model)(checked)
     worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
     return max(2 * worst, SELFCHECK_LIMIT)
-
-
-def _outputs(model: bytes, images: Pixels) -> Outputs:
-    return parity.in_batches(runtimes.onnx_runner(model), images, parity.WHOLE)
-
-
-def _share(outputs: Outputs, answers: NDArray[np.int64]) -> float:
-    return float(np.mean(outputs.logits.argmax(axis=1) == answers))

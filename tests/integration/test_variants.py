@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import assemble, limits, onnxfile, parity, pictures, variants, verifying
+from export import assemble, int8, limits, onnxfile, parity, pictures, variants, verifying
 from export.bundle import FILES, WEIGHTS, Bundle
 from service.engines import loading
 from tests.conftest import ROOT
@@ -86,7 +86,7 @@ def test_another_process_in_another_directory_makes_the_same_bytes_of_every_vari
 
 def test_the_card_of_int8_says_how_it_was_calibrated(with_int8: Bundle) -> None:
     calibration = with_int8.document["variants"]["int8"]["calibration"]
-    assert (calibration["pictures"], calibration["accuracy"]["pictures"]) == (variants.CALIBRATION, 2_000 - 512)
+    assert (calibration["pictures"], calibration["accuracy"]["pictures"]) == (int8.CALIBRATION, 2_000 - 512)
     assert calibration["accuracy"].keys() == {"pictures", "fp32", "MinMax", "Entropy", "Percentile"}
 
 

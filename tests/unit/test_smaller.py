@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -15,7 +15,8 @@ import torch
 from onnx import ModelProto, TensorProto, numpy_helper
 from torch import nn
 
-from export import graph, parity, runtimes, smaller, variants
+from export import graph, parity, runtimes, smaller
+from export import int8 as choice
 from export.bundle import Outputs
 from export.parity import Pictures
 from tests.conftest import ROOT
@@ -78,10 +79,10 @@ def test_int8_scales_every_channel_of_a_weight_to_its_own_range() -> None:
         assert (np.abs(values).reshape(len(values), -1).max(axis=1) == 127).all()
 
 
-def test_first_and_last_layer_can_stay_float() -> None:
-    first, last = smaller.ends(plain())
-    found = weights(int8("MinMax", (first, last)), TensorProto.INT8)
-    assert sorted(values.shape for values in found) == [(4, 8, 3, 3), (8, 16)]
+def test_the_first_layers_and_the_last_one_can_stay_float() -> None:
+    ends, three = (weights(int8("MinMax", tuple(names)), TensorProto.INT8) for names in smaller.float_layers(plain()))
+    assert sorted(values.shape for values in ends) == [(4, 8, 3, 3), (8, 16)]
+    assert [values.shape for values in three] == [(8, 16)], "the second layer too"
 
 
 def test_the_logits_of_int8_are_no_steps() -> None:
@@ -121,53 +122,72 @@ def test_nothing_of_a_machine_is_in_the_files() -> None:
 
 
 class Quantiser:
-    """Gives the graph itself, marked with what was asked for; its answers are right in the share that is set for it."""
+    """Gives the graph itself, marked with what was asked for; its answers are right in the share that is set for it.
 
-    def __init__(self, **right: float) -> None:
-        self.right = right
+    Of the crops of photographs, 256, `strange` gives the number of answers that are not the float32 graph's.
+    """
+
+    def __init__(self, right: Mapping[str, float] | None = None, strange: Mapping[str, int] | None = None) -> None:
+        self.right, self.strange = right or {}, strange or {}
         self.asked: list[tuple[str, int]] = []
 
     def to_int8(self, model: ModelProto, images: Any, method: str, floating: Sequence[str] = ()) -> ModelProto:
-        """Take smaller.to_int8's place."""
+        """Take smaller.to_int8's place; the mark is the method and the number of layers in float."""
         marked = ModelProto()
         marked.CopyFrom(model)
-        marked.doc_string = f"{method}Ends" if floating else method
+        marked.doc_string = f"{method} {len(floating)}"
         self.asked.append((marked.doc_string, len(images)))
         return marked
 
-    def outputs(self, model: bytes, images: Any) -> Outputs:
+    def answers(self, model: bytes, images: Any) -> Any:
         """Class 0 for the first of the pictures, and class 1 for the others. The float32 graph knows class 0 alone."""
-        right = round(self.right.get(onnx.load_from_string(model).doc_string, 1.0) * len(images))
-        logits = np.eye(3, dtype=np.float32)[(np.arange(len(images)) >= right).astype(int)]
-        return Outputs(logits, logits)
+        mark = onnx.load_from_string(model).doc_string
+        wrong = round((1 - self.right.get(mark, 1.0)) * len(images)) if len(images) < 256 else self.strange.get(mark, 0)
+        return (np.arange(len(images)) >= len(images) - wrong).astype(np.int64)
 
 
 def chosen(monkeypatch: pytest.MonkeyPatch, quantiser: Quantiser) -> tuple[str, dict[str, Any]]:
     """The mark of the graph that is taken for 20 pictures of class 0, and how it is described."""
     monkeypatch.setattr(smaller, "to_int8", quantiser.to_int8)
-    monkeypatch.setattr(variants, "_outputs", quantiser.outputs)
+    monkeypatch.setattr(choice, "_answers", quantiser.answers)
     asked = Pictures(PICTURES[:20], np.zeros(20, np.int64), "noise")
-    model, details = variants.quantised(plain(), finish, asked)
+    model, details = choice.chosen(plain(), finish, asked)
     return onnx.load_from_string(model).doc_string, details["calibration"]
 
 
 def test_ranges_come_from_one_half_and_the_method_is_chosen_on_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    quantiser = Quantiser(MinMax=0.5, Entropy=1.0, Percentile=0.9)
+    quantiser = Quantiser({"MinMax 0": 0.5, "Percentile 0": 0.9})
     mark, told = chosen(monkeypatch, quantiser)
-    assert (mark, told["method"], told["pictures"], told["float_layers"]) == ("Entropy", "Entropy", 10, [])
+    assert (mark, told["method"], told["pictures"], told["float_layers"]) == ("Entropy 0", "Entropy", 10, [])
     assert told["accuracy"] == {"pictures": 10, "fp32": 1.0, "MinMax": 0.5, "Entropy": 1.0, "Percentile": 0.9}
-    assert quantiser.asked == [("MinMax", 10), ("Entropy", 10), ("Percentile", 10)]
+    assert quantiser.asked == [("MinMax 0", 10), ("Entropy 0", 10), ("Percentile 0", 10)]
 
 
 def test_of_equal_methods_the_first_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chosen(monkeypatch, Quantiser())[0] == "MinMax"
+    assert chosen(monkeypatch, Quantiser())[0] == "MinMax 0"
 
 
-@pytest.mark.parametrize(("ends_right", "taken"), [(0.9, "PercentileEnds"), (0.8, "Percentile"), (0.7, "Percentile")])
-def test_the_ends_stay_float_only_where_accuracy_needs_it_and_gets_it(
-    monkeypatch: pytest.MonkeyPatch, ends_right: float, taken: str
+METHODS_RIGHT = {"MinMax 0": 0.5, "Entropy 0": 0.6, "Percentile 0": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("with_two", "with_three", "taken"),
+    [(1.0, 0.5, "Percentile 2"), (0.9, 1.0, "Percentile 3"), (0.9, 0.9, "Percentile 2"), (0.8, 0.7, "Percentile 0")],
+)
+def test_layers_stay_in_float_only_as_far_as_accuracy_needs_it_and_gets_it(
+    monkeypatch: pytest.MonkeyPatch, with_two: float, with_three: float, taken: str
 ) -> None:
-    right = {"MinMax": 0.5, "Entropy": 0.6, "Percentile": 0.8, "PercentileEnds": ends_right}
-    mark, told = chosen(monkeypatch, Quantiser(**right))
+    right = {**METHODS_RIGHT, "Percentile 2": with_two, "Percentile 3": with_three}
+    mark, told = chosen(monkeypatch, Quantiser(right))
     assert mark == taken
-    assert told["float_layers"] == (smaller.ends(plain()) if taken.endswith("Ends") else [])
+    assert [[], *smaller.float_layers(plain())].index(told["float_layers"]) == (0, 2, 3).index(int(taken[-1]))
+
+
+@pytest.mark.parametrize(("others", "taken"), [((3,), 0), ((4, 3), 2), ((9, 4, 3), 3), ((9, 4, 5), 2), ((4, 9, 9), 0)])
+def test_layers_stay_in_float_where_too_many_answers_to_crops_of_photographs_change(
+    monkeypatch: pytest.MonkeyPatch, others: Sequence[int], taken: int
+) -> None:
+    strange = {f"MinMax {floating}": count for floating, count in zip((0, 2, 3), others, strict=False)}
+    quantiser = Quantiser(strange=strange)
+    assert chosen(monkeypatch, quantiser)[0] == f"MinMax {taken}"
+    assert len(quantiser.asked) == 3 + len(others) - 1, "nothing is tried after what is good enough"
