@@ -162,8 +162,8 @@ def alexnet_32(
     186,265,978 multiply-adds a picture for CIFAR-10.
 
     `widths`, `kernels` (odd) and `pools` give every convolution its channels, its kernel's side and the side of the
-    pooling window after it (1: none). With `pool_first` batch norm and ReLU come after the pooling instead of before it:
-    a maximum is seldom negative, so that only then half of what a layer passes on is cut off.
+    pooling window after it (1: none). With `pool_first` batch norm and ReLU come after the pooling and not before it: a
+    maximum is seldom negative, so that only then half of what a layer passes on is cut off.
     """
     if not len(widths) == len(kernels) == len(pools) == 5 or len(hidden) != 2:
         raise ValueError("alexnet-32 has five widths, five kernels, five pools and two hidden linear layers")
