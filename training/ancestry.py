@@ -103,7 +103,7 @@ def _told_once(provenance: dict[str, Any]) -> dict[str, Any]:
         if name in told:
             return {"weights_sha256": name}
         told.add(name)
-        return _with_each(known[name], shortened)
+        return _with_each(known.get(name, run), shortened)  # a hand-made file may tell it nowhere
 
     return _with_each(provenance, shortened)
 

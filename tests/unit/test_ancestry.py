@@ -256,6 +256,14 @@ def test_a_run_is_told_in_full_once_however_many_of_the_others_had_it(
     assert provenance["mean_of"][2] == {"weights_sha256": names[2]}
 
 
+def test_a_mention_of_a_run_that_is_told_nowhere_stays_a_mention(first: Result) -> None:
+    mention = {"weights_sha256": "0" * 64}
+    source = checkpoint.load(first.path)
+    edited = replace(source.metadata, provenance=source.metadata.provenance | {"chain": [mention]})
+    found = ancestry.continued(first.metadata, [replace(source, metadata=edited)])
+    assert found.provenance["chain"][0] == mention
+
+
 def test_what_is_only_mentioned_is_held_to_its_split_too(first: Result, second: Result, tmp_path: Path) -> None:
     mean = train(tmp_path / "mean", (second, first), dataset=brighter(), seed=1)
     again = train(tmp_path / "again", (mean, mean), dataset=brighter(), seed=1)
