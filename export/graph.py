@@ -37,7 +37,7 @@ def trace(classifier: Classifier, *, size: int, channels: int) -> onnx.ModelProt
     # Two pictures, because the exporter would take a batch of one for a constant.
     example = torch.zeros(2, size, size, channels, dtype=torch.uint8)
     program = torch.onnx.export(
-        pooling_last(classifier).eval(),
+        pooling_last(classifier),
         (example,),
         input_names=["images"],
         output_names=["logits", "probabilities"],
@@ -54,26 +54,28 @@ def trace(classifier: Classifier, *, size: int, channels: int) -> onnx.ModelProt
 
 
 def pooling_last(classifier: Classifier) -> Classifier:
-    """A copy that gives the same values, in which every maximum pooling before norm and ReLU comes after them.
+    """A copy for evaluation that gives the same values, in which norm and ReLU come before a maximum pooling.
 
     There the exporter folds the norm into the convolution, and runtimes fuse the ReLU with it. A maximum stays one
-    under everything that only rises; a norm with a negative weight makes a minimum of it, and stays behind it.
+    under everything that never falls; a norm with a negative weight makes a minimum of it, and stays behind it.
     """
-    copy = deepcopy(classifier)
+    copy = deepcopy(classifier).eval()
     for layers in copy.modules():
         if isinstance(layers, nn.Sequential):
             for at in range(len(layers) - 2):
-                if _only_rises_after_pooling(*layers[at : at + 3]):
+                if _never_falls_after_pooling(*layers[at : at + 3]):
                     layers[at], layers[at + 1], layers[at + 2] = layers[at + 1], layers[at + 2], layers[at]
     return copy
 
 
-def _only_rises_after_pooling(pool: nn.Module, norm: nn.Module, relu: nn.Module) -> bool:
+def _never_falls_after_pooling(pool: nn.Module, norm: nn.Module, relu: nn.Module) -> bool:
     return (
         isinstance(pool, nn.MaxPool2d)
         and isinstance(norm, nn.BatchNorm2d)
         and isinstance(relu, nn.ReLU)
-        and bool((norm.weight.detach() > 0).all())
+        and norm.affine
+        and norm.track_running_stats
+        and bool((norm.weight.detach() >= 0).all())
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quant_utils, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
@@ -100,12 +100,8 @@ def to_fp16(model: ModelProto) -> ModelProto:
 def float_layers(model: ModelProto) -> list[list[str]]:
     """Which layers with weights may stay float32, step by step: the first and the last one, and the second one too.
 
-    The first ones see the picture itself, whose errors all others pass on; the last one makes the logits.
+    What the first ones round, all others pass on; the last one makes the logits. A step leaves layers to quantise.
     """
-    first, *others = [_name(node) for node in model.graph.node if node.op_type in WEIGHTED]
-    ends = [first, others[-1]]
-    return [ends, [*ends, others[0]]]
-
-
-def _name(node: NodeProto) -> str:
-    return str(node.name)
+    names = [str(node.name) for node in model.graph.node if node.op_type in WEIGHTED]
+    steps = ([names[0], names[-1]], [names[0], names[-1], *names[1:2]])
+    return [step for step in steps if len(set(step)) < len(names)]

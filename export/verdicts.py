@@ -9,14 +9,6 @@ from export.limits import Limits
 ENOUGH = 1000
 
 
-def allowed(limits: Limits, judged: int) -> float:
-    """How many answers of `judged` pictures may be others: where they are few, three standard errors more."""
-    share = 1 - limits.agreement
-    error = sqrt(judged * share * (1 - share)) if judged < ENOUGH else 0.0
-    # A hair more, as 0.999 is not exact in binary.
-    return share * judged + 3 * error + 1e-6
-
-
 @dataclass(frozen=True)
 class BatchParity:
     """How far a candidate is from the reference at one batch size."""
@@ -36,9 +28,15 @@ class BatchParity:
             return f"logits differ by {self.max_logit_difference:.1e} at batch size {self.batch_size}"
         if not self.max_probability_difference <= limits.probabilities:
             return f"probabilities differ by {self.max_probability_difference:.1e} at batch size {self.batch_size}"
-        if self.other_answers > allowed(limits, self.judged):
+        if self.other_answers > self._allowed(1 - limits.agreement):
             return f"{self.other_answers} of {self.judged:,} answers are others at batch size {self.batch_size}"
         return ""
+
+    def _allowed(self, share: float) -> float:
+        """How many other answers a share of them allows: of few pictures, three standard errors more than that."""
+        error = sqrt(self.judged * share * (1 - share)) if self.judged < ENOUGH else 0.0
+        # A hair more, as 0.999 is not exact in binary.
+        return share * self.judged + 3 * error + 1e-6
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,9 @@ def _told_once(provenance: dict[str, Any]) -> dict[str, Any]:
         if name in told:
             return {"weights_sha256": name}
         told.add(name)
-        return _with_each(known.get(name, run), shortened)  # a hand-made file may tell it nowhere
+        if name not in known:
+            raise TrainingError(f"the weights' provenance mentions a run, {name[:12]}, that it tells nowhere")
+        return _with_each(known[name], shortened)
 
     return _with_each(provenance, shortened)
 

@@ -121,7 +121,6 @@ _S4_BEST = replace(_S4_FLIP, stages=(Stage(20, 32, 0.05), Stage(20, 128, 0.005),
 # What the trials on the way there showed is in docs/flagship.md.
 _FLAGSHIP = Recipe(
     network="alexnet-32",
-    arguments={"pool_first": True},
     stages=(Stage(24, 256, 0.05),),
     first_convolution="frozen",
     optimizer="muon",

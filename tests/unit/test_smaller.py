@@ -121,14 +121,17 @@ def test_nothing_of_a_machine_is_in_the_files() -> None:
         assert not [trace for trace in (b"/tmp", str(ROOT).encode(), b".py", b"quant.pre_process") if trace in model]
 
 
+SHOWN = parity.seeded_noise(200, SIZE, 3, seed=6)
+
+
 class Quantiser:
     """Gives the graph itself, marked with what was asked for; its answers are right in the share that is set for it.
 
-    Of the crops of photographs, 256, `strange` gives the number of answers that are not the float32 graph's.
+    Of enlarged pictures `same` gives the share of answers that are the float32 graph's.
     """
 
-    def __init__(self, right: Mapping[str, float] | None = None, strange: Mapping[str, int] | None = None) -> None:
-        self.right, self.strange = right or {}, strange or {}
+    def __init__(self, right: Mapping[str, float] | None = None, same: Mapping[str, float] | None = None) -> None:
+        self.right, self.same = right or {}, same or {}
         self.asked: list[tuple[str, int]] = []
 
     def to_int8(self, model: ModelProto, images: Any, method: str, floating: Sequence[str] = ()) -> ModelProto:
@@ -142,15 +145,15 @@ class Quantiser:
     def answers(self, model: bytes, images: Any) -> Any:
         """Class 0 for the first of the pictures, and class 1 for the others. The float32 graph knows class 0 alone."""
         mark = onnx.load_from_string(model).doc_string
-        wrong = round((1 - self.right.get(mark, 1.0)) * len(images)) if len(images) < 256 else self.strange.get(mark, 0)
-        return (np.arange(len(images)) >= len(images) - wrong).astype(np.int64)
+        shares = self.right if np.array_equal(images, SHOWN[100:]) else self.same
+        return (np.arange(len(images)) >= round(shares.get(mark, 1.0) * len(images))).astype(np.int64)
 
 
 def chosen(monkeypatch: pytest.MonkeyPatch, quantiser: Quantiser) -> tuple[str, dict[str, Any]]:
-    """The mark of the graph that is taken for 20 pictures of class 0, and how it is described."""
+    """The mark of the graph that is taken for 200 pictures of class 0, and how it is described."""
     monkeypatch.setattr(smaller, "to_int8", quantiser.to_int8)
     monkeypatch.setattr(choice, "_answers", quantiser.answers)
-    asked = Pictures(PICTURES[:20], np.zeros(20, np.int64), "noise")
+    asked = Pictures(SHOWN, np.zeros(len(SHOWN), np.int64), "noise")
     model, details = choice.chosen(plain(), finish, asked)
     return onnx.load_from_string(model).doc_string, details["calibration"]
 
@@ -158,9 +161,9 @@ def chosen(monkeypatch: pytest.MonkeyPatch, quantiser: Quantiser) -> tuple[str, 
 def test_ranges_come_from_one_half_and_the_method_is_chosen_on_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     quantiser = Quantiser({"MinMax 0": 0.5, "Percentile 0": 0.9})
     mark, told = chosen(monkeypatch, quantiser)
-    assert (mark, told["method"], told["pictures"], told["float_layers"]) == ("Entropy 0", "Entropy", 10, [])
-    assert told["accuracy"] == {"pictures": 10, "fp32": 1.0, "MinMax": 0.5, "Entropy": 1.0, "Percentile": 0.9}
-    assert quantiser.asked == [("MinMax 0", 10), ("Entropy 0", 10), ("Percentile 0", 10)]
+    assert (mark, told["method"], told["pictures"], told["float_layers"]) == ("Entropy 0", "Entropy", 100, [])
+    assert told["accuracy"] == {"pictures": 100, "fp32": 1.0, "MinMax": 0.5, "Entropy": 1.0, "Percentile": 0.9}
+    assert quantiser.asked == [("MinMax 0", 100), ("Entropy 0", 100), ("Percentile 0", 100)]
 
 
 def test_of_equal_methods_the_first_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,11 +186,16 @@ def test_layers_stay_in_float_only_as_far_as_accuracy_needs_it_and_gets_it(
     assert [[], *smaller.float_layers(plain())].index(told["float_layers"]) == (0, 2, 3).index(int(taken[-1]))
 
 
-@pytest.mark.parametrize(("others", "taken"), [((3,), 0), ((4, 3), 2), ((9, 4, 3), 3), ((9, 4, 5), 2), ((4, 9, 9), 0)])
-def test_layers_stay_in_float_where_too_many_answers_to_crops_of_photographs_change(
-    monkeypatch: pytest.MonkeyPatch, others: Sequence[int], taken: int
+@pytest.mark.parametrize(
+    ("same", "taken"),
+    [((0.97,), 0), ((0.9, 0.98), 2), ((0.9, 0.95, 0.98), 3), ((0.9, 0.95, 0.92), 2), ((0.8, 0.8, 0.98), 3)],
+)
+def test_layers_stay_in_float_where_too_many_answers_to_enlarged_pictures_change(
+    monkeypatch: pytest.MonkeyPatch, same: Sequence[float], taken: int
 ) -> None:
-    strange = {f"MinMax {floating}": count for floating, count in zip((0, 2, 3), others, strict=False)}
-    quantiser = Quantiser(strange=strange)
-    assert chosen(monkeypatch, quantiser)[0] == f"MinMax {taken}"
-    assert len(quantiser.asked) == 3 + len(others) - 1, "nothing is tried after what is good enough"
+    quantiser = Quantiser(same={f"MinMax {floating}": share for floating, share in zip((0, 2, 3), same, strict=False)})
+    for other in ("Entropy 0", "Percentile 0"):
+        quantiser.same[other] = same[0]
+    mark, told = chosen(monkeypatch, quantiser)
+    assert (mark, told["agreement_enlarged"]) == (f"MinMax {taken}", same[(0, 2, 3).index(taken)])
+    assert len(quantiser.asked) == 3 + len(same) - 1, "nothing is tried after what is good enough"
