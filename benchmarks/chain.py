@@ -1,4 +1,4 @@
-"""The flagship's four runs, one after the other, in one picture: python -m benchmarks.chain"""
+"""The runs behind the shipped model, one after the other, in one picture: python -m benchmarks.chain"""
 
 import json
 from pathlib import Path

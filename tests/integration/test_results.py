@@ -49,7 +49,7 @@ def test_a_committed_picture_is_made_from_its_figures(path: Path) -> None:
     assert np.abs(committed - made).mean() < 0.5
 
 
-def test_the_picture_of_the_flagship_s_runs_is_made_from_their_epochs() -> None:
+def test_the_picture_of_the_shipped_model_s_runs_is_made_from_their_epochs() -> None:
     committed, made = pixels(chain.PICTURE.read_bytes()), pixels(chain.picture())
     assert committed.shape == made.shape
     assert np.abs(committed - made).mean() < 0.5

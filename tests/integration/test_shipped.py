@@ -39,7 +39,7 @@ def shipped() -> bundle.Bundle:
 def test_it_was_trained_and_measured_on_the_whole_of_cifar10(shipped: bundle.Bundle) -> None:
     expected = {"name": "cifar10", "fit": 45_000, "validation": 5_000, "test": 5_000}
     assert shipped.document["data"].items() >= expected.items()
-    assert shipped.document["accuracy"]["test"] >= 0.92
+    assert shipped.document["accuracy"]["test"] >= 0.925
 
 
 def test_it_is_small_enough_to_clone(shipped: bundle.Bundle) -> None:
