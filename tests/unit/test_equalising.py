@@ -19,6 +19,7 @@ def classifier(name: str = "compact", **arguments: Any) -> Classifier:
     network = networks.build(name, classes=3, size=32, channels=3, **arguments)
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert norm.running_var is not None
             nn.init.uniform_(norm.weight, 0.05, 3)
             nn.init.normal_(norm.bias, std=0.3)
             nn.init.uniform_(norm.running_var, 0.2, 2)
@@ -75,6 +76,7 @@ def test_a_layer_that_is_dead_leaves_finite_weights() -> None:
     before = classifier("simple-cnn")
     for layer in before.modules():
         if isinstance(layer, nn.Conv2d):
+            assert layer.bias is not None
             layer.weight.zero_()
             nn.init.constant_(layer.bias, -1)
     after = equalising.equalised(before, IMAGES)

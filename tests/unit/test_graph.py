@@ -49,10 +49,12 @@ def test_a_graph_with_another_number_of_classes_is_refused(tiny_bundle: Bundle) 
 def pooled_first() -> Classifier:
     """A flagship of few filters that pools before its norms, whose norms have been somewhere."""
     torch.manual_seed(3)
-    widths = {"widths": (8, 8, 8, 8, 8), "hidden": (8, 8)}
-    network = networks.build("alexnet-32", classes=3, size=16, pool_first=True, **widths)
+    widths = (8, 8, 8, 8, 8)
+    network = networks.build("alexnet-32", classes=3, size=16, pool_first=True, widths=widths, hidden=(8, 8))
     for norm in network.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
             torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
             torch.nn.init.normal_(norm.bias)
             torch.nn.init.normal_(norm.running_mean, std=0.3)

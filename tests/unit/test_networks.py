@@ -143,8 +143,13 @@ def test_alexnet_32_pools_where_it_is_asked_to() -> None:
 
 
 def test_alexnet_32_can_pool_before_its_norms() -> None:
-    after = [type(layer) for layer in networks.build("alexnet-32", classes=10)[0]]
-    before = [type(layer) for layer in networks.build("alexnet-32", classes=10, pool_first=True)[0]]
+    after, before = (
+        [
+            type(layer)
+            for layer in networks.build("alexnet-32", classes=10, pool_first=first).get_submodule("0").children()
+        ]
+        for first in (False, True)
+    )
     convolved, rest, pool = [nn.Conv2d], [nn.BatchNorm2d, nn.ReLU], [nn.MaxPool2d]
     assert after == [*convolved, *rest, *2 * [*convolved, *rest, *pool], *convolved, *rest, *convolved, *rest, *pool]
     assert before == [*convolved, *rest, *2 * [*convolved, *pool, *rest], *convolved, *rest, *convolved, *pool, *rest]

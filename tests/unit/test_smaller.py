@@ -193,9 +193,8 @@ def test_layers_stay_in_float_only_as_far_as_accuracy_needs_it_and_gets_it(
 def test_layers_stay_in_float_where_too_many_answers_to_enlarged_pictures_change(
     monkeypatch: pytest.MonkeyPatch, same: Sequence[float], taken: int
 ) -> None:
-    quantiser = Quantiser(same={f"MinMax {floating}": share for floating, share in zip((0, 2, 3), same, strict=False)})
-    for other in ("Entropy 0", "Percentile 0"):
-        quantiser.same[other] = same[0]
+    by_layers = {f"MinMax {floating}": share for floating, share in zip((0, 2, 3), same, strict=False)}
+    quantiser = Quantiser(same={"Entropy 0": same[0], "Percentile 0": same[0], **by_layers})
     mark, told = chosen(monkeypatch, quantiser)
     assert (mark, told["agreement_enlarged"]) == (f"MinMax {taken}", same[(0, 2, 3).index(taken)])
     assert len(quantiser.asked) == 3 + len(same) - 1, "nothing is tried after what is good enough"
