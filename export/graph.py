@@ -1,11 +1,9 @@
 """From a checkpoint's serving module to the bytes of an ONNX file."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import onnx
 import torch
-from torch import nn
 from torch.export import Dim
 
 from export import half, manifest, onnxfile
@@ -37,7 +35,7 @@ def trace(classifier: Classifier, *, size: int, channels: int) -> onnx.ModelProt
     # Two pictures, because the exporter would take a batch of one for a constant.
     example = torch.zeros(2, size, size, channels, dtype=torch.uint8)
     program = torch.onnx.export(
-        pooling_last(classifier),
+        classifier.eval(),
         (example,),
         input_names=["images"],
         output_names=["logits", "probabilities"],
@@ -51,32 +49,6 @@ def trace(classifier: Classifier, *, size: int, channels: int) -> onnx.ModelProt
     model: onnx.ModelProto = program.model_proto
     onnxfile.strip(model)
     return model
-
-
-def pooling_last(classifier: Classifier) -> Classifier:
-    """A copy for evaluation that gives the same values, in which norm and ReLU come before a maximum pooling.
-
-    There the exporter folds the norm into the convolution, and runtimes fuse the ReLU with it. A maximum stays one
-    under everything that never falls; a norm with a negative weight makes a minimum of it, and stays behind it.
-    """
-    copy = deepcopy(classifier).eval()
-    for layers in copy.modules():
-        if isinstance(layers, nn.Sequential):
-            for at in range(len(layers) - 2):
-                if _never_falls_after_pooling(*layers[at : at + 3]):
-                    layers[at], layers[at + 1], layers[at + 2] = layers[at + 1], layers[at + 2], layers[at]
-    return copy
-
-
-def _never_falls_after_pooling(pool: nn.Module, norm: nn.Module, relu: nn.Module) -> bool:
-    return (
-        isinstance(pool, nn.MaxPool2d)
-        and isinstance(norm, nn.BatchNorm2d)
-        and isinstance(relu, nn.ReLU)
-        and norm.affine
-        and norm.track_running_stats
-        and bool((norm.weight.detach() >= 0).all())
-    )
 
 
 def finish(

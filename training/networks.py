@@ -156,14 +156,12 @@ def alexnet_32(
     pools: Sequence[int] = (1, 2, 2, 1, 2),
     hidden: Sequence[int] = (256, 128),
     dropout: float = 0.0,
-    pool_first: bool = False,
 ) -> nn.Sequential:
     """The flagship: five convolutions, three linear layers, batch norm before every ReLU; 3,250,426 parameters and
     186,265,978 multiply-adds a picture for CIFAR-10.
 
     `widths`, `kernels` (odd) and `pools` give every convolution its channels, its kernel's side and the side of the
-    pooling window after it (1: none). With `pool_first` batch norm and ReLU come after the pooling and not before it: a
-    maximum is seldom negative, so that only then half of what a layer passes on is cut off.
+    pooling window after it (1: none).
     """
     if not len(widths) == len(kernels) == len(pools) == 5 or len(hidden) != 2:
         raise ValueError("alexnet-32 has five widths, five kernels, five pools and two hidden linear layers")
@@ -171,9 +169,8 @@ def alexnet_32(
         raise ValueError(f"kernels must be odd numbers, not {tuple(kernels)}")
     layers: list[nn.Module] = []
     for inputs, outputs, kernel, pool in zip((channels, *widths), widths, kernels, pools, strict=False):
-        convolved, *normed = convolution(inputs, outputs, kernel=kernel, padding=kernel // 2, batch_norm=True)
-        pooled = [nn.MaxPool2d(pool)] if pool > 1 else []
-        layers += [convolved, *pooled, *normed] if pool_first else [convolved, *normed, *pooled]
+        layers += convolution(inputs, outputs, kernel=kernel, padding=kernel // 2, batch_norm=True)
+        layers += [nn.MaxPool2d(pool)] if pool > 1 else []
     return with_head(nn.Sequential(*layers), size, hidden, classes, dropout=dropout, batch_norm=True)
 
 

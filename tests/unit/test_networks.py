@@ -142,19 +142,6 @@ def test_alexnet_32_pools_where_it_is_asked_to() -> None:
     assert linear_layers(network)[0].in_features == 24 * 2 * 2
 
 
-def test_alexnet_32_can_pool_before_its_norms() -> None:
-    after, before = (
-        [
-            type(layer)
-            for layer in networks.build("alexnet-32", classes=10, pool_first=first).get_submodule("0").children()
-        ]
-        for first in (False, True)
-    )
-    convolved, rest, pool = [nn.Conv2d], [nn.BatchNorm2d, nn.ReLU], [nn.MaxPool2d]
-    assert after == [*convolved, *rest, *2 * [*convolved, *rest, *pool], *convolved, *rest, *convolved, *rest, *pool]
-    assert before == [*convolved, *rest, *2 * [*convolved, *pool, *rest], *convolved, *rest, *convolved, *pool, *rest]
-
-
 def test_dropout_is_off_unless_asked_for() -> None:
     assert not layers(networks.build("alexnet-bn", classes=10), nn.Dropout)
 

@@ -34,7 +34,6 @@ def flagship_trials() -> dict[str, Recipe]:
         "muon-two-at-32": _BEST,
         "muon-pooled": _shaped(_BEST, {"pools": (1, 2, 2, 1, 4)}),
         "muon-tapered": _shaped(_BEST, {"widths": (24, 96, 320, 384, 384), "pools": (1, 2, 2, 2, 4)}),
-        "pool-first": _shaped(_BEST, {"pool_first": True}),
         "muon-two-at-16": _shaped(_BEST, _TWO_AT_16),
         "random-first": replace(_BEST, first_convolution="random"),
         "twice-the-rate": replace(_BEST, stages=(Stage(8, 128, 0.06),)),
