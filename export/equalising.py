@@ -55,7 +55,12 @@ def _joints(classifier: nn.Module) -> list[_Joint]:
     for at in range(1, len(layers)):
         maker, relu = layers[at - 1 : at + 1]
         taker = next((layer for layer in layers[at + 1 :] if not isinstance(layer, BETWEEN)), None)
-        if isinstance(maker, MAKERS) and isinstance(relu, nn.ReLU) and isinstance(taker, nn.Conv2d | nn.Linear):
+        if (
+            isinstance(maker, MAKERS)
+            and maker.weight is not None
+            and isinstance(relu, nn.ReLU)
+            and isinstance(taker, nn.Conv2d | nn.Linear)
+        ):
             found.append(_Joint(maker, relu, taker))
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from export import equalising, graph, half, int8, onnxfile, parity, providers, runtimes, smaller, speed
+from export import graph, half, int8, onnxfile, parity, providers, runtimes, smaller, speed
 from export.bundle import FILES, SELFCHECK_LIMIT, Outputs
 from export.parity import Pictures
 from export.verdicts import ParityReport
@@ -47,9 +47,7 @@ def make(source: Checkpoint, sha256: str, training: Pictures | None, *, shown: b
     if training is None:
         made.left_out["int8"] = NO_TRAINING_PICTURES
     else:
-        even = equalising.equalised(classifier, training.images[: int8.CALIBRATION])
-        even_plain = graph.trace(even, size=meta.size, channels=meta.channels)
-        made.graphs["int8"], made.details["int8"] = int8.chosen(even_plain, finish, training, shown=shown)
+        made.graphs["int8"], made.details["int8"] = int8.chosen(classifier, finish, training, shown=shown)
     for model in made.graphs.values():
         onnxfile.require_classes(model, meta.classes)
     return made

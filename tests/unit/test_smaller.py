@@ -15,7 +15,7 @@ import torch
 from onnx import ModelProto, TensorProto, numpy_helper
 from torch import nn
 
-from export import graph, parity, runtimes, smaller
+from export import equalising, graph, parity, runtimes, smaller
 from export import int8 as choice
 from export.bundle import Outputs
 from export.parity import Pictures
@@ -33,12 +33,17 @@ print(sha256(here.int8("Entropy") + here.fp16()).hexdigest())
 
 
 @cache
-def plain() -> ModelProto:
+def classifier() -> Classifier:
     """Two convolutions and two linear layers with random weights."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 4, 3), nn.ReLU(), nn.Flatten()]
     network = nn.Sequential(*layers, nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
-    return graph.trace(Classifier(network, [0.5] * 3, [0.25] * 3, 1.5), size=SIZE, channels=3)
+    return Classifier(network, [0.5] * 3, [0.25] * 3, 1.5)
+
+
+@cache
+def plain() -> ModelProto:
+    return graph.trace(classifier(), size=SIZE, channels=3)
 
 
 def finish(model: ModelProto) -> bytes:
@@ -131,7 +136,7 @@ class Quantiser:
     """
 
     def __init__(self, right: Mapping[str, float] | None = None, same: Mapping[str, float] | None = None) -> None:
-        self.right, self.same = right or {}, same or {}
+        self.right, self.same = dict(right or {}), dict(same or {})
         self.asked: list[tuple[str, int]] = []
 
     def to_int8(self, model: ModelProto, images: Any, method: str, floating: Sequence[str] = ()) -> ModelProto:
@@ -145,7 +150,11 @@ class Quantiser:
     def answers(self, model: bytes, images: Any) -> Any:
         """Class 0 for the first of the pictures, and class 1 for the others. The float32 graph knows class 0 alone."""
         mark = onnx.load_from_string(model).doc_string
-        shares = self.right if np.array_equal(images, SHOWN[100:]) else self.same
+        if np.array_equal(images, SHOWN[100:]):
+            shares = self.right
+        else:
+            assert np.array_equal(images, choice.enlarged_middles(SHOWN[100:]))
+            shares = self.same
         return (np.arange(len(images)) >= round(shares.get(mark, 1.0) * len(images))).astype(np.int64)
 
 
@@ -154,7 +163,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, quantiser: Quantiser) -> tuple[str, 
     monkeypatch.setattr(smaller, "to_int8", quantiser.to_int8)
     monkeypatch.setattr(choice, "_answers", quantiser.answers)
     asked = Pictures(SHOWN, np.zeros(len(SHOWN), np.int64), "noise")
-    model, details = choice.chosen(plain(), finish, asked)
+    model, details = choice.chosen(classifier(), finish, asked)
     return onnx.load_from_string(model).doc_string, details["calibration"]
 
 
@@ -198,3 +207,53 @@ def test_layers_stay_in_float_where_too_many_answers_to_enlarged_pictures_change
     mark, told = chosen(monkeypatch, quantiser)
     assert (mark, told["agreement_enlarged"]) == (f"MinMax {taken}", same[(0, 2, 3).index(taken)])
     assert len(quantiser.asked) == 3 + len(same) - 1, "nothing is tried after what is good enough"
+
+
+@pytest.mark.parametrize(
+    ("right", "same", "taken"),
+    [
+        ((0.999, 1.0, 1.0), (0.97, 0.97, 0.99), "Percentile 0"),
+        ((1.0, 0.999, 1.0), (0.8, 0.98, 0.9), "Entropy 0"),
+        ((1.0, 0.999, 1.0), (0.8, 0.96, 0.9), "Entropy 3"),
+        ((0.3, 0.9, 0.8), (1.0, 0.5, 0.9), "Entropy 3"),
+    ],
+    ids=["all are good", "one is good", "none agrees", "none is accurate"],
+)
+def test_what_is_wanting_decides_between_the_methods(
+    monkeypatch: pytest.MonkeyPatch, right: Sequence[float], same: Sequence[float], taken: str
+) -> None:
+    shown = parity.seeded_noise(1100, SIZE, 3, seed=7)  # 1,000 to be asked, of which one is a thousandth
+    monkeypatch.setattr("tests.unit.test_smaller.SHOWN", shown)
+    monkeypatch.setattr(choice, "CALIBRATION", 100)
+    methods = [f"{method} 0" for method in smaller.METHODS]
+    quantiser = Quantiser(dict(zip(methods, right, strict=True)), dict(zip(methods, same, strict=True)))
+    for method in smaller.METHODS:
+        quantiser.same[f"{method} 2"] = 0.5
+    assert chosen(monkeypatch, quantiser)[0] == taken
+
+
+def test_the_network_is_equalised_on_the_pictures_that_it_is_calibrated_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def equalised(given: Classifier, images: Any) -> Classifier:
+        seen.append(images)
+        return given
+
+    monkeypatch.setattr(equalising, "equalised", equalised)
+    chosen(monkeypatch, Quantiser())
+    assert np.array_equal(seen[0], SHOWN[:100])
+
+
+def test_the_middles_of_pictures_are_enlarged_smoothly() -> None:
+    columns = np.zeros((70, 8, 8, 1), np.uint8)
+    columns[:, :, 4:] = 100
+    # Bilinear: values at quarters and three quarters of the way from one column's middle to the next one's.
+    assert choice.enlarged_middles(columns)[69, 3, :, 0].tolist() == [0, 0, 0, 25, 75, 100, 100, 100]
+    assert choice.enlarged_middles(columns[:, :5, 2:7]).shape == (70, 5, 5, 1)
+
+
+@pytest.mark.parametrize(("layers", "steps"), [(1, []), (2, []), (3, [2]), (4, [2, 3])])
+def test_a_step_leaves_layers_to_quantise(layers: int, steps: list[int]) -> None:
+    network = nn.Sequential(nn.Flatten(), *(nn.Linear(48, 48) for _ in range(layers - 1)), nn.Linear(48, 3))
+    model = graph.trace(Classifier(network, [0.5] * 3, [0.25] * 3, 1.0), size=4, channels=3)
+    assert [len(step) for step in smaller.float_layers(model)] == steps
