@@ -1,5 +1,6 @@
-"""Channels brought to like ranges, so that 8 bits, which one scale for all channels of an activation shares out, reach
-further: after Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.1.
+"""Channels brought to like ranges, so that the 8 bits that all channels of an activation share serve each of them.
+
+After Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.1.
 
 A ReLU passes a positive factor on. So what makes a channel can be divided by a factor, and what takes it multiplied.
 """
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from export import smaller
 from training.classifier import Classifier
 from training.pixels import Pixels
 
 # What passes a channel's factor on to the layer that takes it.
 BETWEEN = (nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Dropout)
 MAKERS = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
-BATCH = 64
 TINY = 1e-30  # a layer that puts out nothing but zeros divides none by it
 SMALLEST = 1e-2  # a channel's range is taken for no less than this part of the largest
 
@@ -76,7 +77,7 @@ def _ranges(classifier: Classifier, joints: Sequence[_Joint], images: Tensor) ->
         joint.relu.register_forward_hook(lambda _, __, output, number=number: look(number, output))
         for number, joint in enumerate(joints)
     ]
-    for batch in images.split(BATCH):
+    for batch in images.split(smaller.BATCH):
         classifier(batch)
     for hook in hooks:
         hook.remove()
