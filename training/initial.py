@@ -8,7 +8,7 @@ from torch.nn.functional import unfold
 
 from training.classifier import Preprocess
 
-PICTURES = 2000  # whose patches are looked at: a million and more of them
+PICTURES = 2000  # whose patches are looked at, or a few more: a million and more patches
 EPSILON = 5e-4  # added to the variances, so that directions with none are not blown up (Jordan 2024)
 
 
@@ -20,7 +20,9 @@ def whiten_first(network: nn.Module, preprocess: Preprocess, images: Tensor) -> 
     Filters beyond those keep their random weights.
     """
     first = first_convolution(network)
-    patches = unfold(preprocess(images[:PICTURES]), first.kernel_size).movedim(1, 2).flatten(end_dim=1).double()
+    # Evenly spread, as a folder's pictures come class by class: the first ones show one class alone.
+    some = preprocess(images[:: max(1, len(images) // PICTURES)].cpu())
+    patches = unfold(some, first.kernel_size).movedim(1, 2).flatten(end_dim=1).double()
     variances, axes = torch.linalg.eigh(patches.T @ patches / len(patches))
     filters = (axes / (variances + EPSILON).sqrt()).T.flip(0)
     count = min(first.out_channels // 2, len(filters))

@@ -98,7 +98,7 @@ def _network(
     if weights is not None:
         network.load_state_dict(weights)
     elif recipe.first_convolution != "random":
-        initial.whiten_first(network, preprocess, images[: initial.PICTURES].cpu())
+        initial.whiten_first(network, preprocess, images)
     if recipe.first_convolution == "frozen":
         initial.first_convolution(network).requires_grad_(False)
     return network
