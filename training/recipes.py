@@ -135,8 +135,9 @@ _FLAGSHIP = Recipe(
 _FLAGSHIP_FAST = replace(_FLAGSHIP, stages=(Stage(8, 256, 0.05),), crop_padding=2, cutout=0, cutmix=0.0)
 # Goes on from a finished flagship (--init), as CutMix leaves it short of what it can fit.
 _FLAGSHIP_FINISH = replace(_FLAGSHIP, stages=(Stage(8, 256, 0.02),), cutmix=0.0)
-# Goes on from the mean of finished flagships (--init): weights stay, and the statistics of the norms become theirs.
-_FLAGSHIP_MEAN = replace(_FLAGSHIP_FINISH, stages=(Stage(1, 256, 1e-5),))
+# Goes on from the mean of finished flagships (--init): weights stay, and the statistics of the norms become theirs, for
+# pictures that are neither moved nor blanked, as those that the network will meet.
+_FLAGSHIP_MEAN = replace(_FLAGSHIP_FINISH, stages=(Stage(1, 1000, 1e-6),), crop_padding=0, cutout=0)
 # Goes on from a finished flagship-finish (--init), taught by it and a finished flagship-fast (--teacher), which can
 # say what a picture mixed of two shows.
 _FLAGSHIP_TAUGHT = replace(

@@ -142,6 +142,11 @@ def test_a_mean_of_flagships_is_that_network_at_a_rate_that_moves_nothing() -> N
     assert [stage.learning_rate < 1e-3 * flagship.stages[0].learning_rate for stage in mean.stages] == [True]
 
 
+def test_the_norms_of_a_mean_settle_on_pictures_as_the_network_will_meet_them() -> None:
+    mean = named_recipe("flagship-mean")
+    assert (mean.crop_padding, mean.cutout, mean.cutmix) == (0, 0, 0.0)
+
+
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_a_document_s_recipe_trains_its_network(name: str) -> None:
     written = named_recipe(name).as_json()
