@@ -15,7 +15,7 @@ from export.parity import Pictures
 from export.pictures import Labelled
 from export.verdicts import ParityReport
 from training import calibration, checkpoint
-from training.checkpoint import Checkpoint, CheckpointError, Metadata
+from training.checkpoint import Checkpoint, Metadata
 from training.reports.card import model_card
 from training.reports.pictures import confusion, curves, reliability
 
@@ -64,8 +64,7 @@ def _finished(path: Path) -> tuple[bytes, Checkpoint]:
     """A checkpoint as bytes and decoded. Raises CheckpointError, also where the run was not finished."""
     weights = checkpoint.read(path)
     source = checkpoint.decode(weights, str(path))
-    if "test" not in source.metadata.accuracy:
-        raise CheckpointError(f"{path} is of an unfinished run: finish it with --resume")
+    checkpoint.require_finished(source, str(path))
     return weights, source
 
 

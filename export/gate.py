@@ -33,7 +33,9 @@ def judge(
     for verdict in verdicts:
         if not verdict.passed:
             failed.setdefault(verdict.variant, f"on {verdict.provider} {verdict.fault}")
-    report = ParityReport(questions.name, reference, questions.accuracy, tuple(verdicts), failed)
+    report = ParityReport(
+        questions.name, reference, questions.accuracy, questions.calibration_error, tuple(verdicts), failed
+    )
     if not report.passed:
         raise ParityError(report)
     return report
@@ -53,7 +55,7 @@ def _verdicts(questions: Questions, variant: str, model: bytes, shown: bool) -> 
     try:
         candidate = runtimes.onnx_runner(model)
     except Exception as error:  # ONNX Runtime raises types of its own, none of them documented
-        yield Verdict(variant, "cpu", (), None, f"it cannot be loaded: {str(error)[:300]}")
+        yield Verdict(variant, "cpu", (), None, None, f"it cannot be loaded: {str(error)[:300]}")
         return
     yield parity.examine(questions, candidate, variant, "cpu", shown=shown)
     for provider, other in runtimes.other_runners(model):
@@ -66,4 +68,4 @@ def _evaluated(questions: Questions, model: bytes) -> Verdict:
     limits = LIMITS["fp32", "evaluator"]
     found = runtimes.evaluator(model)(questions.images[few])
     row = parity.compare(Outputs(*(each[few] for each in questions.expected)), found, len(few), limits, len(few))
-    return Verdict("fp32", "evaluator", (row,), None, row.fault(limits))
+    return Verdict("fp32", "evaluator", (row,), None, None, row.fault(limits))

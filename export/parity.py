@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from export.bundle import Outputs, Runner
 from export.limits import LIMITS, Limits
 from export.verdicts import BatchParity, Verdict
+from training import calibration
 from training.pixels import Pixels
 from training.reports.progress import bar_style
 
@@ -47,6 +49,11 @@ class Questions:
         """Of the reference, in 0..1; None where no labels are known."""
         return accuracy(self.expected, self.labels)
 
+    @property
+    def calibration_error(self) -> float | None:
+        """Of the reference, in 0..1; None where no labels are known."""
+        return calibration_error(self.expected, self.labels)
+
     def probe(self) -> NDArray[np.int64]:
         """Which pictures pass at every batch size: some of those given, evenly, and all others."""
         some = np.linspace(0, self.given - 1, min(PROBE, self.given)).round().astype(np.int64)
@@ -74,7 +81,7 @@ def examine(questions: Questions, candidate: Runner, variant: str, provider: str
             return _examined(questions, candidate, variant, provider, limits, bar)
     except Exception as error:  # ONNX Runtime raises types of its own, none of them documented
         reason = str(error).strip().partition("\n")[0][:300]
-        return Verdict(variant, provider, (), None, f"it cannot run: {reason or type(error).__name__}")
+        return Verdict(variant, provider, (), None, None, f"it cannot run: {reason or type(error).__name__}")
 
 
 def _examined(
@@ -93,7 +100,8 @@ def _examined(
     faults = [row.fault(limits) for row in rows] + [_loss(questions.accuracy, share, limits)]
     differences = np.abs(expected.logits[: questions.given] - whole.logits[: questions.given])
     percentiles = tuple(np.percentile(differences, range(101)).astype(float).tolist())
-    return Verdict(variant, provider, tuple(rows), share, next(filter(None, faults), ""), percentiles)
+    error = calibration_error(whole, questions.labels)
+    return Verdict(variant, provider, tuple(rows), share, error, next(filter(None, faults), ""), percentiles)
 
 
 def compare(expected: Outputs, found: Outputs, batch_size: int, limits: Limits, judged: int) -> BatchParity:
@@ -134,6 +142,14 @@ def accuracy(outputs: Outputs, labels: NDArray[np.int64] | None) -> float | None
     if labels is None:
         return None
     return float(np.mean(outputs.probabilities[: len(labels)].argmax(axis=1) == labels))
+
+
+def calibration_error(outputs: Outputs, labels: NDArray[np.int64] | None) -> float | None:
+    """Expected calibration error of the first pictures' probabilities, in 0..1, as accuracy has it; None likewise."""
+    if labels is None:
+        return None
+    bins = calibration.reliability(torch.from_numpy(outputs.probabilities[: len(labels)]), torch.from_numpy(labels))
+    return calibration.calibration_error(bins)
 
 
 def _loss(reference: float | None, found: float | None, limits: Limits) -> str:

@@ -23,15 +23,19 @@ def files(report: ParityReport) -> dict[str, bytes]:
 def table(report: ParityReport) -> Table:
     """One row for each variant in each runtime: the worst of its batch sizes."""
     found = Table(title=f"{report.reference} and ONNX Runtime on {report.pictures}", title_justify="left")
-    for heading in ("variant", "runs on", "logits differ by", "same answers", "accuracy", ""):
+    for heading in ("variant", "runs on", "logits differ by", "same answers", "accuracy", "ECE", ""):
         found.add_column(heading, justify="left" if heading in ("variant", "runs on") else "right")
     if report.accuracy is not None:
-        found.add_row(report.reference, "cpu", "", "", f"{report.accuracy:.2%}", "")
+        found.add_row(report.reference, "cpu", "", "", _share(report.accuracy), _share(report.calibration_error), "")
     for verdict in report.verdicts:
-        share = "" if verdict.accuracy is None else f"{verdict.accuracy:.2%}"
-        state = "pass" if verdict.passed else "FAIL"
         found.add_row(
-            verdict.variant, verdict.provider, f"{worst(verdict):.1e}", f"{verdict.agreement:.2%}", share, state
+            verdict.variant,
+            verdict.provider,
+            f"{worst(verdict):.1e}",
+            f"{verdict.agreement:.2%}",
+            _share(verdict.accuracy),
+            _share(verdict.calibration_error),
+            "pass" if verdict.passed else "FAIL",
         )
     return found
 
@@ -40,14 +44,18 @@ def summary(report: ParityReport) -> str:
     """A section of the model card."""
     rows = "".join(
         f"| {verdict} | {worst(verdict):.1e} | {verdict.agreement:.2%} | "
-        f"{'-' if verdict.accuracy is None else f'{verdict.accuracy:.2%}'} |\n"
+        f"{_share(verdict.accuracy) or '-'} | {_share(verdict.calibration_error) or '-'} |\n"
         for verdict in report.verdicts
         if report.keeps(verdict.variant)
     )
     return (
         f"\n## Parity of {report.reference} and ONNX Runtime\n\nOn {report.pictures}; [all of it]({MARKDOWN}).\n\n"
-        f"| variant | logits differ by | same answers | accuracy |\n|---|---|---|---|\n{rows}"
+        f"| variant | logits differ by | same answers | accuracy | calibration error |\n|---|---|---|---|---|\n{rows}"
     )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"
 
 
 def worst(verdict: Verdict) -> float:
@@ -62,6 +70,7 @@ def document(report: ParityReport) -> dict[str, Any]:
         "pictures": report.pictures,
         "reference": report.reference,
         "accuracy": report.accuracy,
+        "calibration_error": report.calibration_error,
         "left_out": dict(report.left_out),
         "verdicts": [_of(verdict) for verdict in report.verdicts],
     }
@@ -76,6 +85,7 @@ def _of(verdict: Verdict) -> dict[str, Any]:
         "limits": _finite(asdict(LIMITS[verdict.variant, verdict.provider])),
         "batches": [_finite(asdict(row)) for row in verdict.rows],
         "accuracy": verdict.accuracy,
+        "calibration_error": verdict.calibration_error,
         "agreement": verdict.agreement,
         "logit_difference_percentiles": [value if isfinite(value) else None for value in verdict.percentiles],
     }
@@ -105,8 +115,13 @@ def markdown(report: ParityReport) -> str:
 def _accuracies(report: ParityReport) -> list[str]:
     if report.accuracy is None:
         return ["- Accuracy was not measured, as there were no labelled pictures."]
-    shares = [f"{verdict} {verdict.accuracy:.2%}" for verdict in report.verdicts if verdict.accuracy is not None]
-    return [f"- Accuracy: {report.reference} {report.accuracy:.2%}, {', '.join(shares)}."]
+    told = [verdict for verdict in report.verdicts if verdict.accuracy is not None]
+    rights = [f"{verdict} {_share(verdict.accuracy)}" for verdict in told]
+    errors = [f"{verdict} {_share(verdict.calibration_error)}" for verdict in told]
+    return [
+        f"- Accuracy: {report.reference} {_share(report.accuracy)}, {', '.join(rights)}.",
+        f"- Calibration error: {report.reference} {_share(report.calibration_error)}, {', '.join(errors)}.",
+    ]
 
 
 def _section(verdict: Verdict) -> list[str]:

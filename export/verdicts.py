@@ -41,12 +41,13 @@ class BatchParity:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The findings on one variant in one runtime: a row a batch size, and the accuracy where labels are known."""
+    """The findings on one variant in one runtime: a row a batch size, and how right it is where labels are known."""
 
     variant: str
     provider: str
     rows: tuple[BatchParity, ...]
     accuracy: float | None
+    calibration_error: float | None  # of its probabilities, over 15 bins, in 0..1
     fault: str  # the first limit that is broken, or why it cannot run; empty where it passed
     # |logit difference| at 0, 1, ... 100 % of all logits of the given pictures: the distribution, for the report.
     percentiles: tuple[float, ...] = field(default=(), repr=False)
@@ -72,6 +73,7 @@ class ParityReport:
     pictures: str  # which were compared
     reference: str
     accuracy: float | None  # of the reference
+    calibration_error: float | None  # of the reference
     verdicts: tuple[Verdict, ...]
     left_out: dict[str, str] = field(default_factory=dict)  # variants that were not made, or not kept, and why
 

@@ -109,6 +109,17 @@ def decode(content: bytes, source: str) -> Checkpoint:
     return Checkpoint(_metadata(source, description), weights)
 
 
+def require_finished(found: Checkpoint, source: str) -> None:
+    """Raise CheckpointError where a run has not read its test pictures, as it does at its end; `source` names it."""
+    if "test" in found.metadata.accuracy:
+        return
+    if found.metadata.recipe.get("test_images") == 0:
+        raise CheckpointError(
+            f"{source} is of a trial, which leaves the test pictures unread: train without test_images=0"
+        )
+    raise CheckpointError(f"{source} is of an unfinished run: finish it with --resume")
+
+
 def _metadata(source: str, description: dict[str, Any]) -> Metadata:
     """Metadata of the current format, whichever the file has: what an older one lacks takes its default."""
     version = description.get("format_version")

@@ -96,8 +96,7 @@ def with_channels(images: Tensor, channels: int) -> Tensor:
 
 def require_own(path: Path, source: Checkpoint) -> None:
     """Raise CheckpointError where figures cannot be kept in the checkpoint at `path`."""
-    if "test" not in source.metadata.accuracy:
-        raise CheckpointError(f"{path} is of an unfinished run: finish it with --resume")
+    checkpoint.require_finished(source, str(path))
     if (path.parent / "bundle.json").exists():
         raise CheckpointError(f"{path} belongs to a bundle, which the figures would break: copy it, and export again")
 

@@ -1,5 +1,6 @@
 """The bundle that the repository ships is what its card says, and can be made again from its own checkpoint."""
 
+import json
 import os
 import tarfile
 from collections.abc import Iterator
@@ -61,6 +62,13 @@ def test_it_is_calibrated_and_was_measured_on_what_it_does_not_know(shipped: bun
     assert found.temperature != 1.0
     assert shipped.energy_threshold == found.energy_threshold is not None
     assert {"calibration", "confusion", "robustness", "unknown"} <= found.measures.keys()
+
+
+def test_what_is_served_is_calibrated_whichever_variant_it_is(shipped: bundle.Bundle) -> None:
+    report = json.loads(shipped.load("parity.json"))
+    errors = {found["variant"]: found["calibration_error"] for found in report["verdicts"] if found["accuracy"]}
+    assert errors.keys() == shipped.document["variants"].keys()
+    assert max(errors.values()) <= 0.015
 
 
 def test_exporting_its_checkpoint_again_gives_the_same_outputs(shipped: bundle.Bundle) -> None:

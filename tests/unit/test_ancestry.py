@@ -104,16 +104,20 @@ def test_the_chain_grows_with_every_run_the_first_one_first(first: Result, tmp_p
 def test_the_card_has_a_line_for_every_run_of_the_chain(first: Result, tmp_path: Path) -> None:
     second = train(tmp_path / "second", first)
     card = (train(tmp_path / "third", second).path.parent / "card.md").read_text()
-    assert [line for line in card.splitlines() if line.startswith("- Begun with")] == [
-        f"- Begun with the weights {result.metadata.weights_sha256[:12]} of another run: `simple-cnn`, 1 epoch on 96 "
-        f"pictures of `synthetic`, seed 0, validation accuracy {result.metadata.accuracy['validation']:.2%}, "
+    assert [line for line in card.splitlines() if "of another run" in line] == [
+        f"- {how} the weights {result.metadata.weights_sha256[:12]} of another run: `simple-cnn`, 1 epoch on 96 "
+        f"pictures of `synthetic`, learning rate {result.metadata.recipe['stages'][0]['learning_rate']:g}, seed 0, "
+        f"validation accuracy {result.metadata.accuracy['validation']:.2%}, "
         f"commit {result.metadata.provenance['commit'] or 'unknown'}."
-        for result in (first, second)
+        for how, result in (("Begun with", first), ("From there on to", second))
     ]
+    assert "Together with the runs whose weights it went on from, 3 epochs." in card
 
 
 def test_the_card_of_a_run_of_its_own_tells_of_no_other(first: Result) -> None:
-    assert "Begun with" not in (first.path.parent / "card.md").read_text()
+    card = (first.path.parent / "card.md").read_text()
+    assert "Begun with" not in card
+    assert "Together with" not in card
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,19 @@ def test_an_unfinished_run_is_refused(tiny_run: Result, tmp_path: Path, capsys: 
     assert "--resume" in capsys.readouterr().err
 
 
+def test_a_trial_is_refused_with_what_it_is(
+    tiny_run: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = checkpoint.load(tiny_run.path)
+    recipe = source.metadata.recipe | {"test_images": 0}
+    trial = replace(source.metadata, accuracy={"validation": 0.5}, recipe=recipe)
+    checkpoint.save(tmp_path / "x.safetensors", trial, source.weights)
+    assert command.main([str(tmp_path / "x.safetensors"), "--out", str(tmp_path / "bundle")]) == 1
+    assert (
+        "is of a trial, which leaves the test pictures unread: train without test_images=0" in capsys.readouterr().err
+    )
+
+
 def test_pictures_of_other_classes_are_refused(
     tiny_run: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -202,6 +202,18 @@ def test_accuracy_is_counted_where_labels_are_known() -> None:
     assert (asked().accuracy, verdict(sums).accuracy) == (None, None)
 
 
+def test_so_is_the_calibration_error_of_what_runs_in_production() -> None:
+    def error(confidence: float) -> float | None:
+        probabilities = np.tile(np.array([confidence, 1 - confidence], np.float32), (4, 1))
+        given = Outputs(np.log(probabilities), probabilities)
+        return parity.calibration_error(given, np.array([0, 0, 0, 1]))
+
+    assert [error(confidence) for confidence in (0.75, 0.875)] == [0.0, 0.125]
+    found = verdict(sums, labels=True).calibration_error
+    assert found == asked(labels=True).calibration_error is not None
+    assert (asked().calibration_error, verdict(sums).calibration_error) == (None, None)
+
+
 def test_a_reference_that_is_right_less_often_than_was_promised_is_refused() -> None:
     gate.require_accuracy(asked(labels=True), 0.77)
     gate.require_accuracy(asked(), 1.0)
@@ -217,7 +229,8 @@ def test_every_variant_has_limits_and_a_reason_in_every_runtime() -> None:
 def test_a_variant_is_kept_where_it_passed_in_every_runtime_and_a_report_passes_by_fp32_alone() -> None:
     def report(*failed: tuple[str, str]) -> ParityReport:
         cases = [("fp32", "cpu"), ("fp32", "openvino"), ("int8", "cpu"), ("int8", "openvino")]
-        return ParityReport("noise", "PyTorch", None, tuple(Verdict(*c, (), None, "x" * (c in failed)) for c in cases))
+        verdicts = tuple(Verdict(*case, (), None, None, "x" * (case in failed)) for case in cases)
+        return ParityReport("noise", "PyTorch", None, None, verdicts)
 
     assert report().passed
     for provider in ("cpu", "openvino"):

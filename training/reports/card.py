@@ -16,8 +16,8 @@ def model_card(name: str, metadata: Metadata, note: str = "") -> str:
     lines = [
         f"# {name}",
         "",
-        f"An image classifier: network `{metadata.network}`, {metadata.size}x{metadata.size} {colours} pictures, "
-        f"{len(metadata.classes)} classes: {_shortened(metadata.classes)}.",
+        f"An image classifier: network `{metadata.network}`{_arguments(metadata)}, {metadata.size}x{metadata.size} "
+        f"{colours} pictures, {len(metadata.classes)} classes: {_shortened(metadata.classes)}.",
         "",
         *_accuracy(metadata),
         *([note, ""] if note else []),
@@ -32,6 +32,12 @@ def model_card(name: str, metadata: Metadata, note: str = "") -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _arguments(metadata: Metadata) -> str:
+    """What is not as the network's name alone would have it."""
+    parts = [f"{name} {value}" for name, value in sorted(metadata.arguments.items())]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _accuracy(metadata: Metadata) -> list[str]:
@@ -65,7 +71,7 @@ def _making(metadata: Metadata) -> list[str]:
         f"- Recipe: {_optimisation(recipe)}; {stages}.",
         f"- Augmentation: {_augmentation(recipe)}.",
         f"- {_epochs(len(metadata.history))} in {minutes:.0f} minutes on {metadata.provenance['device']}; the weights "
-        f"are those of epoch {best_epoch(metadata.history)['epoch']:.0f}. Seed {metadata.seed}.",
+        f"are those of epoch {best_epoch(metadata.history)['epoch']:.0f}. Seed {metadata.seed}.{_in_all(metadata)}",
         *_ancestors(metadata),
         f"- Code: commit {metadata.provenance['commit'] or 'unknown'}; "
         + ", ".join(f"{library} {version}" for library, version in metadata.provenance["versions"].items())
@@ -74,6 +80,13 @@ def _making(metadata: Metadata) -> list[str]:
         "![Loss and accuracy by epoch](curves.png)",
         "",
     ]
+
+
+def _in_all(metadata: Metadata) -> str:
+    before = sum(run["epochs"] for run in ancestry.chain(metadata) if not ancestry.is_mention(run))
+    if not before:
+        return ""
+    return f" Together with the runs whose weights it went on from, {before + len(metadata.history)} epochs."
 
 
 def _flagged(metadata: Metadata) -> str:
@@ -88,8 +101,9 @@ def _ancestors(metadata: Metadata) -> list[str]:
 def _related(provenance: Mapping[str, Any], depth: int = 0) -> list[str]:
     lines = []
     for kind, told in (("chain", "Begun with"), ("mean_of", "Begun with the mean of"), ("teachers", "Taught by")):
-        for run in provenance.get(kind, []):
-            lines.append(f"{'  ' * depth}- {told} {_run(run)}.")
+        for number, run in enumerate(provenance.get(kind, [])):
+            goes_on = kind == "chain" and number > 0
+            lines.append(f"{'  ' * depth}- {'From there on to' if goes_on else told} {_run(run)}.")
             lines += _related(run, depth + 1)
     return lines
 
@@ -100,9 +114,17 @@ def _run(run: dict[str, Any]) -> str:
         return f"{weights}, which are told of above"
     return (
         f"{weights} of another run: `{run['network']}`, {_epochs(run['epochs'])} on {run['data']['fit']:,} pictures of "
-        f"`{run['data']['name']}`, seed {run['seed']}, validation accuracy {run['accuracy']['validation']:.2%}, "
-        f"commit {run['commit'] or 'unknown'}"
+        f"`{run['data']['name']}`, {_settings(run['recipe'])}, seed {run['seed']}, validation accuracy "
+        f"{run['accuracy']['validation']:.2%}, commit {run['commit'] or 'unknown'}"
     )
+
+
+def _settings(recipe: Mapping[str, Any]) -> str:
+    """What runs of a chain differ in; out of plain JSON, as a recipe of another version may have other fields."""
+    parts = [f"learning rate {' and '.join(format(stage['learning_rate'], 'g') for stage in recipe['stages'])}"]
+    parts += [f"CutMix in {recipe['cutmix']:.0%} of the pictures"] if recipe.get("cutmix") else []
+    parts += [f"{recipe['distillation']:.0%} of the loss from teachers"] if recipe.get("distillation") else []
+    return ", ".join(parts)
 
 
 def _epochs(count: int) -> str:
