@@ -5,12 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from training.reports.canvas import BLUE, canvas, png
 
 FEW_EPOCHS = 2
 OURS, DOCUMENT = BLUE, "#d1495b"
+# Ten colours and then their light twins, so that twenty rungs can be told apart.
+COLOURS = [colormaps["tab20"](number) for number in (*range(0, 20, 2), *range(1, 20, 2))]
 Result = Mapping[str, Any]
 Rung = Mapping[str, Any]
 
@@ -46,7 +49,7 @@ def picture(result: Result) -> bytes:
     bars, loss, share = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
     _draw_bars(bars, rungs)
     for number, rung in enumerate(rungs):
-        history, colour = rung["history"], f"C{number}"
+        history, colour = rung["history"], COLOURS[number % len(COLOURS)]
         epochs = [epoch["epoch"] for epoch in history]
         loss.plot(*zip(*_losses(history), strict=True), color=colour, label=rung["name"], lw=1.4)
         losses = [epoch["validation_loss"] for epoch in history]
