@@ -85,7 +85,7 @@ def _of(verdict: Verdict) -> dict[str, Any]:
         "limits": _finite(asdict(LIMITS[verdict.variant, verdict.provider])),
         "batches": [_finite(asdict(row)) for row in verdict.rows],
         "accuracy": verdict.accuracy,
-        "calibration_error": verdict.calibration_error,
+        **_finite({"calibration_error": verdict.calibration_error}),
         "agreement": verdict.agreement,
         "logit_difference_percentiles": [value if isfinite(value) else None for value in verdict.percentiles],
     }

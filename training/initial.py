@@ -8,7 +8,7 @@ from torch.nn.functional import unfold
 
 from training.classifier import Preprocess
 
-PICTURES = 2000  # whose patches are looked at, or a few more: a million and more patches
+PICTURES = 2000  # whose patches are looked at, or up to twice as many: a million and more patches
 EPSILON = 5e-4  # added to the variances, so that directions with none are not blown up (Jordan 2024)
 
 

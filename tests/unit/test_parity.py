@@ -1,11 +1,12 @@
 """The gate passes what agrees and stops what does not, at every batch size and on every kind of picture."""
 
+import json
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from export import gate, parity
+from export import gate, parity, parity_report
 from export.bundle import FILES, Outputs, Runner
 from export.limits import EIGHT_BITS, EXACT_ON_CPU, HALF, LIMITS, Limits
 from export.parity import BATCH_SIZES, Pictures, Questions
@@ -195,6 +196,13 @@ def test_another_answer_with_a_clear_margin_fails(limits: Limits) -> None:
 def test_another_number_of_classes_is_named() -> None:
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 4\)"):
         parity.compare(outputs(np.zeros((2, 4))), outputs(np.zeros((2, 3))), 1, EXACT_ON_CPU, 2)
+
+
+def test_a_calibration_error_that_is_no_number_is_null_in_the_report() -> None:
+    found = verdict(lambda images: outputs(sums(images).logits * np.float32("nan")), "fp16", labels=True)
+    report = ParityReport("noise", "PyTorch", 0.75, 0.5, (found,))
+    (told,) = json.loads(parity_report.files(report)[parity_report.JSON])["verdicts"]
+    assert (told["passed"], told["calibration_error"]) == (False, None)
 
 
 def test_accuracy_is_counted_where_labels_are_known() -> None:
